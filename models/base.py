@@ -1,0 +1,142 @@
+"""What a model is to the rest of Tenor: small protocols over numpy arrays, so that no caller needs torch.
+
+Every model works on a batch, is called by one owner thread per device, and says which encoder made a
+vector (`Encoder`), because a vector without its encoder's name cannot be compared with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+SAMPLE_RATE = 16_000
+"""Hz; every model that hears takes mono float32 in [-1, 1] at this rate."""
+
+
+class ModelError(Exception):
+    """A model could not be found, loaded or trusted; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Which network made a vector: `id` and `revision` name its weights, `dimension` its length."""
+
+    id: str
+    revision: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word; `start` and `end` in seconds from the start of the audio given."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What a speech recogniser heard in one utterance.
+
+    `encoding` is the encoder's output pooled over the frames of the utterance (mean and standard
+    deviation, shape [2 * d]): the voice model shares the encoder pass with the recogniser.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    language: str
+    no_speech_probability: float
+    average_log_probability: float
+    compression_ratio: float
+    encoding: Floats
+
+
+class SpeechRecognizer(Protocol):
+    """Speech to text, greedy and without history, so that a decode depends on its audio alone."""
+
+    encoder: Encoder
+
+    def context_s(self, seconds: float) -> float:
+        """The padded length, in seconds, at which audio of this length is decoded: utterances
+        of one batch must share it, and a transcript must not depend on the batch."""
+        ...
+
+    def transcribe(self, audio: Sequence[Floats]) -> list[Transcript]: ...
+
+
+class TextEncoder(Protocol):
+    """Sentences to unit vectors, [n, dimension]."""
+
+    encoder: Encoder
+
+    def encode(self, texts: Sequence[str]) -> Floats: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class of a classifier with its probability."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face, in fractions of the picture's width and height, top-left corner first."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContent:
+    """What was recognised in one picture; `embedding` has the encoder's dimension."""
+
+    embedding: Floats
+    labels: tuple[Label, ...]
+    faces: tuple[Face, ...]
+
+
+class ImageRecognizer(Protocol):
+    """Pictures (uint8 RGB, [height, width, 3], any size) to content."""
+
+    encoder: Encoder
+
+    def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]: ...
+
+
+class VoiceActivityDetector(Protocol):
+    """Probability of speech for every 512 samples (32 ms at 16 kHz), causal, with explicit state.
+
+    `step` takes one state and one piece of audio per stream (each piece a whole number of frames,
+    lengths may differ) and returns the new states and one array of probabilities per stream. The
+    result for a stream does not depend on the other streams of the batch.
+    """
+
+    frame: int
+
+    def initial(self) -> Floats: ...
+
+    def step(
+        self, states: Sequence[Floats], audio: Sequence[Floats]
+    ) -> tuple[list[Floats], list[Floats]]: ...
+
+
+class VoiceEncoder(Protocol):
+    """One utterance's audio and its transcript's encoding to one voice vector [dimension]."""
+
+    encoder: Encoder
+
+    def encode(self, audio: Sequence[Floats], transcripts: Sequence[Transcript]) -> Floats: ...

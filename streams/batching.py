@@ -85,25 +85,37 @@ class Batcher(Generic[T, R]):
         return await answer
 
     async def close(self) -> None:
-        """Ends the worker; items that wait are cancelled."""
-        if self._worker is not None:
-            self._worker.cancel()
+        """Ends the worker; items that wait or are being run are cancelled."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._worker
+                await worker
         for _, answer in self._queue:
             answer.cancel()
+        self._queue.clear()
 
     async def _work(self) -> None:
         while True:
             await self._filled.wait()
-            await asyncio.sleep(self._wait_s if len(self._queue) < self._largest else 0)
+            await asyncio.sleep(self._patience())
             places = pack([waiting for waiting, _ in self._queue], self._largest)
             batch = [self._queue[i] for i in places]
             taken = set(places)
             self._queue = [entry for i, entry in enumerate(self._queue) if i not in taken]
             if not self._queue:
                 self._filled.clear()
-            await self._answer([(w, answer) for w, answer in batch if not answer.done()])
+            try:
+                await self._answer([(w, answer) for w, answer in batch if not answer.done()])
+            finally:  # closed in the midst of it: nobody shall wait for ever
+                for _, answer in batch:
+                    answer.cancel()
+
+    def _patience(self) -> float:
+        """How long to wait for more (s)."""
+        if not self._queue or len(self._queue) >= self._largest:
+            return 0
+        return max(0.0, self._queue[0][0].since + self._wait_s - time.monotonic())
 
     async def _answer(self, batch: list[tuple[Waiting[T], asyncio.Future[R]]]) -> None:
         if not batch:
@@ -112,6 +124,7 @@ class Batcher(Generic[T, R]):
         items = [waiting.item for waiting, _ in batch]
         try:
             results = await loop.run_in_executor(self._executor, self._run, items)
+            answers = list(zip(batch, results, strict=True))
         except Exception as error:  # whatever a model raises is its item's answer
             await self._answer_one_by_one(batch, error)
             return
@@ -121,7 +134,7 @@ class Batcher(Generic[T, R]):
             [started - waiting.since for waiting, _ in batch],
             time.monotonic() - started,
         )
-        for (_, answer), result in zip(batch, results, strict=True):
+        for (_, answer), result in answers:
             if not answer.done():
                 answer.set_result(result)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from streams.settings import cache_folder
+from models.registry import cache_folder
 
 KAFKA_VERSION = "4.1.2"
 # Two resolutions: in one, the second artifact's managed versions would replace Kafka's own.

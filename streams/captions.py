@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Pcm = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
+Kind = Literal["speech", "silence"]
 
 SAMPLE_RATE: Final = 16_000
 FRAME: Final = 512
@@ -46,7 +47,7 @@ class Rules:
 class Segment:
     """[start, end) in samples; speech carries its `audio`, silence does not."""
 
-    kind: Literal["speech", "silence"]
+    kind: Kind
     start: int
     end: int
     audio: Pcm
@@ -75,11 +76,16 @@ class Segmenter:
 
     @property
     def complete(self) -> int:
-        """No speech segment that ends before this sample will be cut any more."""
-        if self._first < 0:
-            return self.start + self._scored * FRAME
-        rules = self.rules
-        return self.start + min(self._last + 1 + rules.tail, rules.longest - rules.search) * FRAME
+        """No speech segment that ends before this sample will be cut any more.
+
+        A sound that is too short yet to be speech may be heard anew, from a cut before it; what
+        is flushed ends where the audio does. Holds where `shortest + tail >= lead`.
+        """
+        rules, frames = self.rules, self._scored
+        if self._first >= 0:
+            sure = self._last + 1 + rules.tail if self._kind == "speech" else self._first
+            frames = min(frames, sure, rules.longest - rules.search)
+        return self.start + frames * FRAME
 
     def push(self, audio: Pcm) -> None:
         """Appends audio [n]."""
@@ -102,8 +108,11 @@ class Segmenter:
         """Everything that is left, as one segment; for the end of a session or before a gap."""
         if not len(self._audio):
             return []
-        heard = self._voiced >= self.rules.shortest
-        return [self._emit("speech" if heard else "silence", len(self._audio))]
+        return [self._emit(self._kind, len(self._audio))]
+
+    @property
+    def _kind(self) -> Kind:
+        return "speech" if self._voiced >= self.rules.shortest else "silence"
 
     def _hear(self, probability: float) -> None:
         frame, self._scored = self._scored, self._scored + 1
@@ -120,13 +129,11 @@ class Segmenter:
         rules, now = self.rules, self._scored
         if self._first < 0:
             return self._emit("silence", now * FRAME) if now >= rules.silence else None
-        if self._first - rules.lead >= rules.pause and self._voiced >= rules.shortest:
+        if self._first - rules.lead >= rules.pause and self._kind == "speech":
             return self._emit("silence", (self._first - rules.lead) * FRAME)
         if now - 1 - self._last >= rules.pause:
-            kind: Literal["speech", "silence"]
-            kind = "speech" if self._voiced >= rules.shortest else "silence"
-            return self._emit(kind, (self._last + 1 + rules.tail) * FRAME)
-        return self._emit("speech", self._quietest() * FRAME) if now >= rules.longest else None
+            return self._emit(self._kind, (self._last + 1 + rules.tail) * FRAME)
+        return self._emit(self._kind, self._quietest() * FRAME) if now >= rules.longest else None
 
     def _quietest(self) -> int:
         """The frame in the last `search` ones around which the least energy lies."""
@@ -135,7 +142,7 @@ class Segmenter:
         energy = np.square(frames).reshape(-1, FRAME).mean(axis=1)
         return first + int(np.argmin(np.convolve(energy, np.ones(3), mode="same")[1:-1])) + 1
 
-    def _emit(self, kind: Literal["speech", "silence"], length: int) -> Segment:
+    def _emit(self, kind: Kind, length: int) -> Segment:
         audio = self._audio[:length] if kind == "speech" else self._audio[:0]
         segment = Segment(kind, self.start, self.start + length, audio)
         self.start, self._audio = self.start + length, self._audio[length:].copy()

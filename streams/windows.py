@@ -24,11 +24,13 @@ INPUTS: Final = frozenset({"audio", "text", "images"})
 class Item:
     """One feature on its way into a window.
 
-    `offset` is its place in the log, `source` its input ("text") or channel of one
+    `id` tells it from others (a repeated item is taken once), `offset` is its place in the log,
+    `source` its input ("text") or channel of one
     ("audio/customer"), `end` the end of its span (ms), `evidence` the id of what it
     stands for, `expects` the id of a companion; `payload` is the caller's and is never looked at.
     """
 
+    id: str
     offset: int
     source: str
     end: int
@@ -98,10 +100,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Window `length` and allowed `lateness` of sparse sources, both in ms."""
+    """Window `length` and allowed `lateness` of sparse sources, both in ms.
+
+    For `memory` ms after its window closed an item is known, should it come again.
+    """
 
     length: int = 5000
     lateness: int = 1000
+    memory: int = 60_000
 
 
 @dataclass(slots=True)
@@ -122,6 +128,7 @@ class SessionWindows:
     sparse: set[str] = field(default_factory=set)
     latest: int = 0
     ticked: int = 0
+    known: dict[str, int] = field(default_factory=dict)
     _open: dict[int, list[Item]] = field(default_factory=dict)
     _awaited: dict[str, int] = field(default_factory=dict)
     _arrived: dict[str, int] = field(default_factory=dict)
@@ -131,6 +138,11 @@ class SessionWindows:
         """How far event time is complete (ms)."""
         live = [mark for source, mark in self.marks.items() if source not in self.idle]
         return min(live) if live else self.ticked
+
+    @property
+    def dated(self) -> bool:
+        """Whether a live source reports progress; if none does, ticks say how far time is."""
+        return any(source not in self.idle for source in self.marks)
 
     @property
     def sources(self) -> frozenset[str]:
@@ -172,6 +184,7 @@ class SessionWindows:
             "sparse": sorted(self.sparse),
             "latest": self.latest,
             "ticked": self.ticked,
+            "known": {id_: end for id_, end in self.known.items() if end < self.closed_until},
         }
 
     @classmethod
@@ -187,9 +200,12 @@ class SessionWindows:
             sparse=set(state["sparse"]),
             latest=state["latest"],
             ticked=state["ticked"],
+            known=dict(state["known"]),
         )
 
     def _item(self, item: Item) -> Outcome:
+        if item.id in self.known:
+            return Outcome(repeated=True)
         covered = item.offset <= self.closed_at
         if not covered:
             self._seen(item)
@@ -197,6 +213,7 @@ class SessionWindows:
             self._awaited.pop(item.evidence, None)
             outcome = Outcome() if covered else self._close(item)
             return Outcome(outcome.closed, outcome.advanced, not covered, covered, outcome.ended)
+        self.known[item.id] = item.end
         start = item.end - item.end % self.rules.length
         self._open.setdefault(start, []).append(item)
         self._pair(item)
@@ -204,7 +221,7 @@ class SessionWindows:
 
     def _seen(self, item: Item) -> None:
         self.latest = max(self.latest, item.end)
-        self.idle.discard(item.source)
+        self._wake(item.source)
         if item.source not in self.marks:
             self.sparse.add(item.source)
 
@@ -216,8 +233,15 @@ class SessionWindows:
 
     def _progress(self, source: str, time: int) -> None:
         self.sparse.discard(source)
-        self.idle.discard(source)
+        self._wake(source)
         self.marks[source] = max(self.marks.get(source, 0), time)
+
+    def _wake(self, source: str) -> None:
+        """A companion may come after its input has ended, and then nothing waits for more."""
+        if source.partition("/")[0] in self.ended:
+            self.idle.add(source)
+        else:
+            self.idle.discard(source)
 
     def _close(self, event: Event) -> Outcome:
         if self.ended >= INPUTS and not self._awaited:
@@ -232,6 +256,7 @@ class SessionWindows:
         self._awaited.clear()
         last = max([self.latest, *self.marks.values()])
         outcome = self._close_until(last - last % self.rules.length + self.rules.length, event)
+        self.closed_at = max(self.closed_at, event.offset)
         if over:
             self.marks.clear()
             self.sparse.clear()
@@ -248,5 +273,10 @@ class SessionWindows:
             Window(start, start + self.rules.length, tuple(self._open.pop(start)))
             for start in starts
         )
-        self._arrived = {id_: end for id_, end in self._arrived.items() if end >= boundary}
+        self._arrived = _since(boundary, self._arrived)
+        self.known = _since(boundary - self.rules.memory, self.known)
         return Outcome(closed, advanced=True)
+
+
+def _since(time: int, ends: Mapping[str, int]) -> dict[str, int]:
+    return {id_: end for id_, end in ends.items() if end >= time}

@@ -1,0 +1,271 @@
+"""What all agents share: decoding, one lane per session, dead letters, idleness, restart.
+
+Records of a partition arrive in order and are put into the lane of their session, where they are
+taken one after the other; lanes run side by side, so that a model sees batches over sessions. An
+agent knows nothing of Faust: whoever calls `handle` and `revoke` may be anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiokafka.errors import KafkaError
+
+from models.base import ModelError
+from streams import codec
+from streams.delivery import Checkpoints, Outbox, Record, State
+from streams.events import TYPES_OF_TOPIC, CodecError, Event, EventType
+from streams.media import MediaError
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 10_000
+"""Sessions per partition that are over but might come again late."""
+
+
+class Refused(Exception):  # noqa: N818  (an answer, not a fault)
+    """The record cannot be used; it goes to the dead letters with this reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Session(ABC):
+    """One session's state in one agent."""
+
+    over = False
+    """Set when the lane may be forgotten: everything is acknowledged, nothing is held."""
+
+    @abstractmethod
+    async def take(self, event: Event, record: Record) -> None:
+        """Handles the next event and acknowledges what is complete, sooner or later this record."""
+
+    def tick(self, silent_s: Callable[[str], float]) -> Event | None:
+        """The event to write into the log if idleness has to be decided on, else None.
+
+        `silent_s` says for how long a source has not been heard ('': the whole session).
+        """
+        return None
+
+    def remember(self) -> State | None:
+        """What to go on from if the session, once over, begins again in this process."""
+        return None
+
+
+class Room:
+    """Bounds the bytes that wait in an agent: reading stops while there is no room."""
+
+    def __init__(self, size: int) -> None:
+        self._free = self._size = size
+        self._changed = asyncio.Condition()
+
+    async def take(self, size: int) -> None:
+        """Waits until there is room; one record always fits an empty room."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= min(size, self._size))
+            self._free -= size
+
+    async def give_back(self, size: int) -> None:
+        async with self._changed:
+            self._free += size
+            self._changed.notify_all()
+
+
+class Lane:
+    """The queue of one session and the task that empties it."""
+
+    def __init__(
+        self,
+        session: Session,
+        take: Callable[[Lane, Event, Record], Awaitable[None]],
+        source: Callable[[Event], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self.session = session
+        self.queue: asyncio.Queue[tuple[Event, Record]] = asyncio.Queue()
+        self.ticked = False
+        self._heard: dict[str, float] = {}
+        self._born = clock()
+        self._pending = 0
+        self._source = source
+        self._clock = clock
+        self._task = asyncio.create_task(self._run(take))
+
+    def put(self, event: Event, record: Record) -> None:
+        """Queues an event; a tick is not a sign of life."""
+        if event.type is not EventType.TICK:
+            self._heard[self._source(event)] = self._heard[""] = self._clock()
+            self.ticked = False
+        self._pending += 1
+        self.queue.put_nowait((event, record))
+
+    @property
+    def busy(self) -> bool:
+        """Whether an event waits or is being taken."""
+        return self._pending > 0
+
+    def silent_s(self, source: str) -> float:
+        """Seconds since an event of this source ('': any) came, or since the lane began."""
+        return self._clock() - self._heard.get(source, self._born)
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self, take: Callable[[Lane, Event, Record], Awaitable[None]]) -> None:
+        while True:
+            event, record = await self.queue.get()
+            await take(self, event, record)
+            self._pending -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every agent works with. `fail` ends the process: Kafka cannot be written to; `clock`
+    is monotonic, in seconds; `now` is the time of day in ms."""
+
+    settings: Settings
+    outbox: Outbox
+    checkpoints: Checkpoints
+    metrics: Metrics
+    fail: Callable[[BaseException], None]
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+
+class Agent(ABC):
+    """Reads `inputs` (fields of `Topics`) and delivers results."""
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]]
+    keeps_state: ClassVar[bool] = False
+
+    def __init__(self, means: Means) -> None:
+        self.settings = means.settings
+        self.outbox = means.outbox
+        self.metrics = means.metrics
+        self._means = means
+        self._room = Room(means.settings.queue_bytes)
+        self._lanes: dict[tuple[int, str], Lane] = {}
+        self._restored: dict[int, dict[str, State]] = {}
+
+    @abstractmethod
+    def open(self, partition: int, session: str, state: State | None) -> Session:
+        """A session that begins, or goes on from its last checkpoint."""
+
+    async def handle(self, record: Record) -> None:
+        """Takes the next record of its partition; returns when there is room for more."""
+        try:
+            event = self._decode(record)
+        except CodecError as error:
+            await self._refuse(record, error.reason, str(error))
+            return
+        if event is None:
+            record.acknowledge()
+            return
+        await self._room.take(len(event.data))
+        lane = await self._lane(record.partition, event.session)
+        lane.put(event, record)
+
+    async def revoke(self, partitions: Collection[int]) -> None:
+        """Forgets partitions that went to another worker; nothing of them is acknowledged."""
+        for key in [key for key in self._lanes if key[0] in partitions]:
+            lane = self._lanes.pop(key)
+            await lane.close()
+            while not lane.queue.empty():
+                event, _ = lane.queue.get_nowait()
+                await self._room.give_back(len(event.data))
+        for partition in partitions:
+            self._restored.pop(partition, None)
+
+    async def watch_idleness(self, every_s: float = 0.5) -> None:
+        """Writes ticks for sessions in which something waits for what does not come."""
+        while True:
+            await asyncio.sleep(every_s)
+            self.metrics.sessions.labels(self.name).set(len(self._lanes))
+            for (partition, session), lane in list(self._lanes.items()):
+                if lane.busy or lane.ticked:
+                    continue
+                if tick := lane.session.tick(lane.silent_s):
+                    lane.ticked = True
+                    await self.outbox.deliver([(self.inputs[0], tick)])
+                elif lane.session.over:
+                    await self._forget((partition, session))
+
+    def source(self, event: Event) -> str:
+        """Whose sign of life an event is."""
+        return event.channel
+
+    def sorted_out(self, record: Record) -> bool:
+        """Whether a record is none of this agent's business, before it is decoded."""
+        return False
+
+    def _decode(self, record: Record) -> Event | None:
+        if self.sorted_out(record):
+            return None
+        accept = TYPES_OF_TOPIC[record.topic]
+        with self.metrics.timed("decode"):
+            return codec.decode(
+                record.key, record.value, record.headers, now=self._means.now(), accept=accept
+            )
+
+    async def _lane(self, partition: int, session: str) -> Lane:
+        if self.keeps_state and partition not in self._restored:
+            self._restored[partition] = await self._means.checkpoints.load(self.name, partition)
+        lane = self._lanes.get((partition, session))
+        if lane is None:
+            state = self._restored.get(partition, {}).pop(session, None)
+            lane = Lane(
+                self.open(partition, session, state), self._take, self.source, self._means.clock
+            )
+            self._lanes[partition, session] = lane
+        return lane
+
+    async def _take(self, lane: Lane, event: Event, record: Record) -> None:
+        try:
+            await lane.session.take(event, record)
+            self.metrics.events.labels(record.topic, "taken").inc()
+        except (Refused, MediaError, CodecError) as error:
+            await self._refuse(record, error.reason, str(error))
+        except ModelError as error:
+            await self._refuse(record, "model-refused", str(error))
+        except KafkaError as error:
+            self._means.fail(error)
+            raise
+        except Exception as error:
+            log.exception("%s: %s failed", self.name, record.topic)
+            await self._refuse(record, "internal-error", f"{type(error).__name__}: {error}")
+        finally:
+            await self._room.give_back(len(event.data))
+
+    async def _refuse(self, record: Record, reason: str, message: str) -> None:
+        try:
+            await self.outbox.dead_letter(record, reason, message)
+        except KafkaError as error:
+            self._means.fail(error)
+            raise
+        record.acknowledge()
+
+    async def _forget(self, key: tuple[int, str]) -> None:
+        lane = self._lanes.pop(key)
+        await lane.close()
+        if (state := lane.session.remember()) is not None:
+            states = self._restored.setdefault(key[0], {})
+            states[key[1]] = state
+            while len(states) > REMEMBERED:
+                states.pop(next(iter(states)))
+
+    async def close(self) -> None:
+        """Ends all lanes."""
+        await self.revoke({partition for partition, _ in self._lanes})

@@ -1,0 +1,65 @@
+"""What agents tell each other beside features: progress, the end of a session, and idleness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from streams.events import Event, EventType, event_id
+
+
+def progress(session: str, time: int, *, input_: str, channel: str = "") -> Event:
+    """Everything of this input and channel that ends at or before `time` (ms) was delivered.
+
+    Producers of chat and pictures may send it too: then windows wait for them, and for no longer.
+    """
+    return Event(
+        type=EventType.PROGRESS,
+        id=event_id(session, EventType.PROGRESS, channel, time, time, about=input_),
+        source=f"tenor/{input_}",
+        session=session,
+        time=time,
+        channel=channel,
+        extensions={"input": input_},
+    )
+
+
+def ended(session: str, time: int, *, input_: str) -> Event:
+    """No more events of the session will come from this input."""
+    return Event(
+        type=EventType.SESSION_ENDED,
+        id=event_id(session, EventType.SESSION_ENDED, "", time, time, about=input_),
+        source=f"tenor/{input_}",
+        session=session,
+        time=time,
+        extensions={"input": input_},
+    )
+
+
+def tick(
+    session: str,
+    time: int,
+    *,
+    agent: str,
+    idle: Iterable[str],
+    until: int = 0,
+    expire: bool = False,
+) -> Event:
+    """These sources have been silent for so long that nothing shall wait for them."""
+    extensions = {"idle": json.dumps(sorted(idle)), "until": str(until)}
+    if expire:
+        extensions["expire"] = "true"
+    about = json.dumps([agent, extensions], sort_keys=True)
+    return Event(
+        type=EventType.TICK,
+        id=event_id(session, EventType.TICK, "", time, time, about=about),
+        source=f"tenor/{agent}",
+        session=session,
+        time=time,
+        extensions=extensions,
+    )
+
+
+def idle_sources(event: Event) -> frozenset[str]:
+    """The sources that a tick names."""
+    return frozenset(json.loads(event.extensions.get("idle", "[]")))

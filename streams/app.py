@@ -1,0 +1,92 @@
+"""One agent as a Faust app: its consumer group, its topics, and how records reach the handler.
+
+Each agent is a consumer group of its own, so that any mix of agents can run in any number of
+processes. Faust reads and balances; commits follow `streams.transport`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import faust
+from faust.types import StreamT
+
+from streams import transport
+from streams.agents.base import Agent
+from streams.delivery import Record
+from streams.events import Topics
+from streams.settings import Settings
+
+
+def faust_app(
+    agent: Agent, brokers: str, settings: Settings, fail: Callable[[BaseException], None]
+) -> faust.App:
+    """The app that feeds `agent`; `start()` it on the running event loop.
+
+    `fail` hears of what the agent itself could not answer: Faust would skip the record.
+    """
+    app = faust.App(
+        f"{settings.group}-{agent.name}",
+        broker=[f"kafka://{broker}" for broker in brokers.split(",")],
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        broker_request_timeout=max(30.0, 2 * settings.session_timeout_s),
+        broker_commit_interval=settings.commit_interval_s,
+        broker_max_poll_records=64,
+        # Kafka returns a record that is larger than this, alone: it only bounds the others.
+        consumer_max_fetch_size=2**20,
+        stream_buffer_maxsize=64,
+        # Windows hold records for seconds: revocation and shutdown must not wait for them.
+        stream_wait_empty=False,
+        # No tables: then aiokafka's round-robin assignor is used, not Faust's.
+        table_standby_replicas=0,
+        # Topics are made by `ensure_topics`; without the leader's topic Faust needs none.
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    transport.install(app)
+    names = {getattr(Topics.of(settings.topic_prefix), field): field for field in agent.inputs}
+    topic = app.topic(
+        *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+    )
+
+    @app.agent(topic, name=agent.name)
+    async def feed(stream: StreamT[Any]) -> None:
+        async for event in stream.noack().events():
+            try:
+                await agent.handle(_record(event, names))
+            except Exception as error:
+                fail(error)
+                raise
+
+    async def revoked(_: object, revoked: set[Any], **__: object) -> None:
+        await agent.revoke({tp.partition for tp in revoked})
+
+    app.on_partitions_revoked.connect(revoked)
+    return app
+
+
+def lag(app: faust.App) -> dict[str, int]:
+    """Records of each topic that are not yet done, by Kafka's topic name."""
+    consumer = cast(transport.TrackingConsumer, app.consumer)
+    total: dict[str, int] = {}
+    for tp in consumer.assignment():
+        end, done = consumer.highwater(tp), consumer.offsets.position(tp)
+        if end is not None and done is not None:
+            total[tp.topic] = total.get(tp.topic, 0) + max(0, end - done)
+    return total
+
+
+def _record(event: Any, names: dict[str, str]) -> Record:  # noqa: ANN401  (Faust is untyped)
+    message = event.message
+    return Record(
+        topic=names[message.topic],
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple(message.headers or ()),
+        acknowledge=event.ack,
+    )

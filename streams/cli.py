@@ -1,0 +1,199 @@
+"""The command `tenor`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+
+from models.base import ModelError
+from streams.settings import AGENTS, Settings
+
+# ruff: noqa: PLC0415 - each command imports what it needs, so that `tenor --help` answers at once
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tenor")
+def main() -> None:
+    """Live captions and sentiment of conversations, over Kafka. Settings: see the README."""
+
+
+@main.command()
+@click.option("--nodes", type=click.Choice(["1", "3"]), default="1", show_default=True)
+@click.option("--port", type=int, help="Of the first node; the others follow.  [default: free]")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=Path(".run/kafka"), show_default=True
+)
+def broker(nodes: str, port: int | None, data: Path) -> None:
+    """Run a private Apache Kafka on loopback, until Ctrl-C."""
+    from streams.broker import Broker
+
+    with told_errors(), Broker(data.absolute(), nodes=int(nodes), port=port) as kafka:
+        click.echo(f"Kafka is ready. In another terminal: export TENOR_BROKERS={kafka.bootstrap}")
+        stop = threading.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda *_: stop.set())
+        while not stop.wait(1.0):
+            if failed := kafka.failed():
+                raise click.ClickException(failed)
+
+
+@main.command()
+@click.option("--agents", default=",".join(AGENTS), show_default=True, help="Which to run here.")
+def worker(agents: str) -> None:
+    """Run stream agents, until Ctrl-C."""
+    names = [name.strip() for name in agents.split(",") if name.strip()]
+    if unknown := set(names) - set(AGENTS):
+        raise click.BadParameter(f"no such agent: {', '.join(sorted(unknown))}; there are {AGENTS}")
+    settings = settings_or_exit()
+    log_to_stderr(settings.log_level)
+    with told_errors():
+        from streams.worker import Worker
+
+        asyncio.run(Worker(settings, brokers_of(settings), names).run())
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="1: as recorded, 0: as fast as Kafka takes it.",
+)
+@click.option("--session", help="Its id.  [default: a new one]")
+def replay(paths: tuple[Path, ...], speed: float, session: str | None) -> None:
+    """Play a folder with a script.json, or plain audio files, into the topics."""
+    from streams.events import Topics
+    from streams.replay import load
+    from streams.replay import replay as play
+    from streams.topics import ensure_topics
+
+    settings = settings_or_exit()
+    session = session or f"replay-{uuid.uuid4().hex[:8]}"
+    with told_errors():
+        script = load(paths)
+        brokers = brokers_of(settings)
+
+        async def run() -> dict[str, int]:
+            await ensure_topics(brokers, settings)
+            topics = Topics.of(settings.topic_prefix)
+            return await play(script, brokers, topics, session, speed=speed, tell=tell)
+
+        def tell(at: float, of: float) -> None:
+            if sys.stderr.isatty():
+                click.echo(f"\r{at:6.1f} s of {of:.1f} s", nl=False, err=True)
+
+        click.echo(f"playing {script.seconds:.1f} s as session {session}", err=True)
+        counts = asyncio.run(run())
+        click.echo(json.dumps({"session": session, "events": counts}))
+
+
+@main.command()
+@click.option("--session", help="Only this one.  [default: all]")
+@click.option("--json", "as_lines", is_flag=True, help="A line of JSON for each result.")
+@click.option("--from-start", is_flag=True, help="Also what the topics hold already.")
+def watch(session: str | None, as_lines: bool, from_start: bool) -> None:
+    """Show captions, pictures and sentiment as they come, until Ctrl-C."""
+    from streams import watch as watching
+    from streams.events import Topics
+
+    settings = settings_or_exit()
+    screen = watching.Screen(Console(highlight=False), one_session=session is not None)
+
+    async def run() -> None:
+        topics = Topics.of(settings.topic_prefix)
+        brokers = brokers_of(settings)
+        async for received in watching.follow(brokers, topics, from_start=from_start):
+            result = watching.shown(received, session)
+            if result is None:
+                continue
+            if as_lines:
+                click.echo(watching.as_json(received))
+            else:
+                screen.show(result)
+
+    with told_errors(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run())
+
+
+@main.command()
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, path_type=Path),
+    default=Path("demo/call"),
+    show_default=True,
+    help="The call to play.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo-results.json"), show_default=True
+)
+@click.option("--headless", is_flag=True, help="No page is opened (there is none yet).")
+def demo(folder: Path, out: Path, headless: bool) -> None:
+    """Start Kafka and a worker, play a call, show what comes, and measure it."""
+    from streams.demo import run_demo
+
+    with told_errors():
+        sys.exit(run_demo(settings_or_exit(), folder, out, Console(highlight=False)))
+
+
+def settings_or_exit() -> Settings:
+    """The settings; a wrong one ends the program with its name."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"TENOR_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+        )
+        raise click.ClickException(wrong) from None
+
+
+def brokers_of(settings: Settings) -> str:
+    """The brokers that are named, or an error that says how to name some."""
+    if settings.brokers:
+        return settings.brokers
+    raise click.ClickException(
+        "no Kafka is named: run `tenor broker` in another terminal and set TENOR_BROKERS as it says"
+    )
+
+
+def log_to_stderr(level: str) -> None:
+    """Plain lines; libraries only from warnings on."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    for name in ("tenor", "streams", "models"):
+        logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """Errors that the user can do something about end the program with one line."""
+    from aiokafka.errors import KafkaError
+
+    from streams.broker import BrokerError
+    from streams.replay import ReplayError
+    from streams.topics import TopicError
+
+    try:
+        yield
+    except (BrokerError, ReplayError, TopicError, ModelError) as error:
+        raise click.ClickException(str(error)) from error
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka: {error!r}; is TENOR_BROKERS right?") from error
+
+
+if __name__ == "__main__":
+    main()

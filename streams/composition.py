@@ -1,0 +1,185 @@
+"""The composition root: the models behind their batchers, and the agents that work with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from models import registry
+from models.base import Floats, Transcript
+from models.fusion import FusionModel, Item
+from models.fusion import Opinion as FusedOpinion
+from models.voice import ProsodicVoiceEncoder
+from streams.agents.audio import Activity, AudioAgent, Hearing
+from streams.agents.base import Agent, Means
+from streams.agents.images import ImageAgent
+from streams.agents.join import JoinAgent, Judgement
+from streams.agents.text import TextAgent
+from streams.batching import Batcher
+from streams.features import Feature
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R")
+M = TypeVar("M")
+
+
+@dataclass(slots=True)
+class Workshop:
+    """Loads models and puts each behind a batcher on the thread that owns its device.
+
+    `device` runs what is heavy, `light` the small models that always run on the CPU, so that
+    voice activity need not wait for a recognition that is under way.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    say: Callable[[str], None] = lambda text: None
+    device: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "device"))
+    light: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "light"))
+    batchers: list[Batcher[Any, Any]] = field(default_factory=list)
+
+    def agents(self, names: Collection[str], means: Means) -> list[Agent]:
+        """The agents of these names, with their models loaded; blocks for seconds."""
+        makers: dict[str, Callable[[Means], Agent]] = {
+            "audio": self._audio,
+            "text": self._text,
+            "images": self._images,
+            "join": self._join,
+        }
+        return [makers[name](means) for name in makers if name in names]
+
+    def close(self) -> None:
+        self.device.shutdown(wait=False, cancel_futures=True)
+        self.light.shutdown(wait=False, cancel_futures=True)
+
+    def _audio(self, means: Means) -> Agent:
+        settings, device = self.settings, device_of(self.settings)
+        detector = self._load("vad", lambda: registry.load_vad(settings.vad_model))
+        speech = self._load(
+            "speech",
+            lambda: registry.load_speech(
+                settings.speech_model,
+                device,
+                language=None if settings.language == "auto" else settings.language,
+                threads=settings.threads,
+            ),
+        )
+        voice = ProsodicVoiceEncoder(speech.encoder)
+
+        def activity(batch: list[Activity]) -> list[Activity]:
+            states, heard = detector.step([s for s, _ in batch], [a for _, a in batch])
+            return list(zip(states, heard, strict=True))
+
+        def voices(batch: list[tuple[Floats, Transcript]]) -> Sequence[Floats]:
+            return list(voice.encode([audio for audio, _ in batch], [said for _, said in batch]))
+
+        hearing = Hearing(
+            activity=self._batcher("vad", activity, self.light, wait_s=0.0),
+            recognize=self._batcher(
+                "speech",
+                speech.transcribe,
+                self.device,
+                bucket=lambda audio: speech.context_s(len(audio) / 16_000),
+            ),
+            voice=self._batcher("voice", voices, self.light, wait_s=0.0),
+            deaf=detector.initial(),
+            speech_encoder=speech.encoder,
+            voice_encoder=voice.encoder,
+        )
+        return AudioAgent(means, hearing)
+
+    def _text(self, means: Means) -> Agent:
+        encoder = self._load(
+            "text", lambda: registry.load_text(self.settings.text_model, device_of(self.settings))
+        )
+
+        def embed(texts: list[str]) -> Sequence[Floats]:
+            return list(encoder.encode(texts))
+
+        return TextAgent(means, self._batcher("text", embed, self.device), encoder.encoder)
+
+    def _images(self, means: Means) -> Agent:
+        images = self._load(
+            "image",
+            lambda: registry.load_image(self.settings.image_model, device_of(self.settings)),
+        )
+        return ImageAgent(
+            means, self._batcher("image", images.recognize, self.device), images.encoder
+        )
+
+    def _join(self, means: Means) -> Agent:
+        fusion = self._load(
+            "fusion", lambda: FusionModel.load(registry.resolve(self.settings.fusion_model))
+        )
+
+        def judge(windows: list[Sequence[Feature]]) -> Sequence[FusedOpinion | None]:
+            return fusion.judge([_items(window) for window in windows])
+
+        judgement = Judgement(
+            judge=self._batcher("fusion", judge, self.light, wait_s=0.0),
+            label=fusion.verdict.label,
+            encoders={modality: each.encoder for modality, each in fusion.experts.items()},
+            model=f"fusion@{fusion.revision}",
+        )
+        return JoinAgent(means, judgement)
+
+    def _load(self, name: str, load: Callable[[], M]) -> M:
+        started = time.perf_counter()
+        model = load()
+        seconds = time.perf_counter() - started
+        self.metrics.model_load.labels(name).set(seconds)
+        self.say(f"model {name} loaded in {seconds:.1f} s")
+        return model
+
+    def _batcher(
+        self,
+        name: str,
+        run: Callable[[list[T]], Sequence[R]],
+        executor: ThreadPoolExecutor,
+        *,
+        wait_s: float | None = None,
+        bucket: Callable[[T], float | None] = lambda _: None,
+    ) -> Batcher[T, R]:
+        batcher: Batcher[T, R] = Batcher(
+            name,
+            run,
+            executor,
+            largest=self.settings.batch_size,
+            wait_s=self.settings.batch_wait_s if wait_s is None else wait_s,
+            bucket=bucket,
+            observe=self.metrics.observe_batch,
+        )
+        self.batchers.append(batcher)
+        return batcher
+
+
+def device_of(settings: Settings) -> str:
+    """`cuda` if it is asked for, or there with `auto`; else `cpu`."""
+    if settings.device != "auto":
+        return settings.device
+    import torch  # noqa: PLC0415  (slow to import; workers only)
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _items(features: Sequence[Feature]) -> list[Item]:
+    """A window's features for the fusion model, named by their place."""
+    return [
+        Item(
+            id=str(place),
+            modality=feature.modality.value,
+            vector=np.asarray(feature.vector, np.float32),
+            encoder=feature.encoder,
+            revision=feature.revision,
+            seconds=(feature.end - feature.start) / 1000,
+        )
+        for place, feature in enumerate(features)
+        if feature.kind not in ("note", "vocabulary")
+    ]

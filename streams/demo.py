@@ -1,0 +1,166 @@
+"""The demo: a private Kafka, a worker, a recorded call; everything live, then the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from streams import watch
+from streams.broker import Broker, BrokerError, die_with_parent, free_ports
+from streams.events import Event, EventType, Topics
+from streams.replay import Script, load, replay
+from streams.report import Report, print_report
+from streams.settings import Settings
+from streams.topics import ensure_topics
+
+RUN = Path(".run")
+READY_S = 180.0
+PATIENCE_S = 60.0
+"""How long after the end of the call its last result may take."""
+
+
+class DemoError(BrokerError):
+    """The demo could not be carried out; the message names the log to read."""
+
+
+def run_demo(settings: Settings, folder: Path, out: Path, console: Console) -> int:
+    """Runs everything; returns the exit status. All processes are ended, whatever happens."""
+    script = load([folder])
+    # A SIGTERM shall clean up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    folder_of_run = RUN / f"demo-{os.getpid()}"
+    try:
+        with broker(settings, folder_of_run, console) as brokers:
+            asyncio.run(ensure_topics(brokers, settings))
+            with worker(brokers, folder_of_run, console) as process:
+                report = asyncio.run(_play(settings, brokers, script, process, console))
+    except KeyboardInterrupt:
+        console.print("\nstopped; everything that was started has been ended")
+        return 130
+    shutil.rmtree(folder_of_run, ignore_errors=True)
+    results = report.results(script)
+    out.write_text(json.dumps(results, indent=2) + "\n")
+    print_report(results, console)
+    console.print(f"written to {out}")
+    return 0 if report.complete else 1
+
+
+@contextlib.contextmanager
+def broker(settings: Settings, folder: Path, console: Console) -> Iterator[str]:
+    """The Kafka that is named in the settings, or a private one."""
+    if settings.brokers:
+        yield settings.brokers
+        return
+    console.print("starting a private Apache Kafka ..")
+    with Broker((folder / "kafka").absolute()) as kafka:
+        console.print(f"Kafka is ready on {kafka.bootstrap}")
+        yield kafka.bootstrap
+
+
+@contextlib.contextmanager
+def worker(brokers: str, folder: Path, console: Console) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process with all agents, from ready to ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, log = free_ports(1)[0], folder / "worker.log"
+    console.print("loading the models ..")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams.cli", "worker"],
+            env={**os.environ, "TENOR_BROKERS": brokers, "TENOR_METRICS_PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509  (one call of libc, no lock)
+        )
+    try:
+        _await_ready(process, port, log)
+        console.print(f"worker is ready; metrics on http://127.0.0.1:{port}/metrics")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise DemoError(f"the worker ended; the end of {log}:\n{_tail(log)}")
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).close()
+            return
+        time.sleep(0.2)
+    raise DemoError(
+        f"the worker was not ready after {READY_S:g} s; the end of {log}:\n{_tail(log)}"
+    )
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+
+
+async def _play(
+    settings: Settings,
+    brokers: str,
+    script: Script,
+    process: subprocess.Popen[bytes],
+    console: Console,
+) -> Report:
+    topics = Topics.of(settings.topic_prefix)
+    session = f"demo-{uuid.uuid4().hex[:8]}"
+    report = Report(session)
+    console.print(f"\nplaying {script.seconds:.0f} s, session {session}\n")
+    listening = asyncio.Event()
+    watching = asyncio.create_task(_watch(brokers, topics, report, console, listening))
+    await asyncio.wait(
+        [watching, asyncio.create_task(listening.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
+    report.start = time.time_ns() // 1_000_000
+    report.events_in = await replay(script, brokers, topics, session, start=report.start)
+    try:
+        await asyncio.wait_for(watching, PATIENCE_S)
+        report.complete = True
+    except TimeoutError:
+        console.print(f"not every result came within {PATIENCE_S:g} s", style="red")
+    if process.poll() is not None:
+        console.print("the worker has ended by itself", style="red")
+    return report
+
+
+async def _watch(
+    brokers: str, topics: Topics, report: Report, console: Console, listening: asyncio.Event
+) -> None:
+    """Shows and collects until the session's summary has come."""
+    screen = watch.Screen(console, one_session=True)
+    outputs = ("recognition", "sentiment", "deadletters")
+    async for received in watch.follow(brokers, topics, outputs):
+        listening.set()
+        screen.zero = report.start
+        event = received.event
+        if received.topic == "deadletters":
+            report.dead_letters += 1
+        elif isinstance(event, Event) and event.session == report.session:
+            result = watch.shown(received, report.session)
+            if result is not None:
+                report.add(event.type, result, received.at)
+                screen.show(result)
+            if event.type is EventType.SENTIMENT_SESSION:
+                return

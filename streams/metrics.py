@@ -1,0 +1,143 @@
+"""What Tenor exports to Prometheus, and the small web server that shows it.
+
+Names follow the Prometheus conventions (base units, `_total`); no label ever names a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LONG = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.events = Counter(
+            "tenor_events",
+            "Events taken from a topic, by what came of them",
+            ["topic", "outcome"],
+            registry=registry,
+        )
+        self.results = Counter("tenor_results", "Results delivered", ["type"], registry=registry)
+        self.stage = Histogram(
+            "tenor_stage_seconds", "Time in one stage", ["stage"], buckets=_SHORT, registry=registry
+        )
+        self.batch_size = Histogram(
+            "tenor_batch_size",
+            "Items in a model call",
+            ["model"],
+            buckets=_SIZES,
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "tenor_batch_seconds",
+            "Duration of a model call",
+            ["model"],
+            buckets=_SHORT,
+            registry=registry,
+        )
+        self.queue_wait = Histogram(
+            "tenor_queue_wait_seconds",
+            "Wait for a model",
+            ["model"],
+            buckets=_SHORT,
+            registry=registry,
+        )
+        self.end_to_end = Histogram(
+            "tenor_end_to_end_seconds",
+            "From the end of what a result is about, in event time, to its delivery",
+            ["type"],
+            buckets=_LONG,
+            registry=registry,
+        )
+        self.late = Counter(
+            "tenor_late_events", "Features that missed their window", registry=registry
+        )
+        self.dead_letters = Counter(
+            "tenor_dead_letters", "Dead letters", ["reason"], registry=registry
+        )
+        self.sessions = Gauge(
+            "tenor_open_sessions", "Sessions in memory", ["agent"], registry=registry
+        )
+        self.windows = Gauge(
+            "tenor_open_windows", "Windows that wait to be closed", registry=registry
+        )
+        self.lag = Gauge(
+            "tenor_consumer_lag_events",
+            "Events not yet done, by topic",
+            ["topic"],
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "tenor_event_loop_lag_seconds",
+            "How late the event loop runs",
+            buckets=_SHORT,
+            registry=registry,
+        )
+        self.model_load = Gauge(
+            "tenor_model_load_seconds", "Load time", ["model"], registry=registry
+        )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Observes how long the block takes."""
+        started = time.perf_counter()
+        yield
+        self.stage.labels(stage).observe(time.perf_counter() - started)
+
+    def observe_batch(self, model: str, size: int, waits: Sequence[float], seconds: float) -> None:
+        """The `Observer` of the batchers."""
+        self.batch_size.labels(model).observe(size)
+        self.batch_seconds.labels(model).observe(seconds)
+        for wait in waits:
+            self.queue_wait.labels(model).observe(wait)
+
+    async def watch_event_loop(self, every_s: float = 0.1) -> None:
+        """Measures, until cancelled, how much later than asked the event loop wakes us."""
+        while True:
+            asked = time.perf_counter() + every_s
+            await asyncio.sleep(every_s)
+            self.loop_lag.observe(max(0.0, time.perf_counter() - asked))
+
+
+async def serve(
+    metrics: Metrics, host: str, port: int, not_ready: Callable[[], str]
+) -> tuple[web.AppRunner, int]:
+    """Serves /metrics, /livez and /readyz; returns the runner, to be cleaned up, and the port.
+
+    `not_ready` says why no work can be done now, or nothing.
+    """
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        body = generate_latest(metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        why = not_ready()
+        return web.Response(text=f"{why or 'ok'}\n", status=503 if why else 200)
+
+    app = web.Application()
+    app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    return runner, runner.addresses[0][1]

@@ -1,0 +1,234 @@
+"""Plays a recorded conversation into the topics, in its own time or faster.
+
+A folder holds `script.json` (channels, messages, images, each with its time); plain audio files are
+one channel each, or one per track. A chunk is sent when its last sample would have been spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from streams import codec
+from streams.agents import signals
+from streams.delivery import producer
+from streams.events import JSON_TYPE, Event, EventType, Topics
+from streams.media import Pcm, mu_law
+
+CHUNK_S = 0.2
+PICTURES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+INPUTS = ("audio", "text", "images")
+
+
+class ReplayError(Exception):
+    """What is to be played is not there or not readable; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One event and when it happens (`at`, s from the start, when it can first be known)."""
+
+    at: float
+    topic: str
+    type: EventType
+    start: float = 0.0
+    channel: str = ""
+    content_type: str = ""
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A conversation to play: its moments in order, and what was said (`utterances`), if known."""
+
+    moments: tuple[Moment, ...]
+    utterances: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return max((moment.at for moment in self.moments), default=0.0)
+
+
+def load(paths: Sequence[Path]) -> Script:
+    """The conversation in a folder with `script.json`, or of plain audio files.
+
+    Raises:
+        ReplayError: something is missing or not readable.
+    """
+    if len(paths) == 1 and paths[0].is_dir():
+        return _load_folder(paths[0])
+    moments = [moment for path in paths for moment in _tracks(path, path.stem)]
+    return Script(_in_order(moments))
+
+
+def _load_folder(folder: Path) -> Script:
+    try:
+        script = json.loads((folder / "script.json").read_text())
+        moments = [
+            moment
+            for channel, file in script["channels"].items()
+            for moment in _tracks(folder / file, channel)
+        ]
+        moments += [_message(each) for each in script.get("messages", [])]
+        moments += [_picture(folder, each) for each in script.get("images", [])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReplayError(f"{folder} is no folder with a usable script.json: {error!r}") from error
+    return Script(_in_order(moments), tuple(script.get("utterances", [])))
+
+
+def _in_order(moments: list[Moment]) -> tuple[Moment, ...]:
+    return tuple(sorted(moments, key=lambda moment: moment.at))
+
+
+def _tracks(path: Path, channel: str) -> Iterator[Moment]:
+    import soundfile  # noqa: PLC0415
+
+    try:
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        telephone = soundfile.info(path).subtype == "ULAW" and rate == 8000
+    except (OSError, soundfile.SoundFileError) as error:
+        raise ReplayError(f"cannot read {path}: {error}") from error
+    for track in range(samples.shape[1]):
+        name = channel if samples.shape[1] == 1 else f"{channel}-{track + 1}"
+        yield from _chunks(samples[:, track], rate, name, telephone=telephone)
+
+
+def _chunks(samples: Pcm, rate: int, channel: str, *, telephone: bool) -> Iterator[Moment]:
+    step = int(rate * CHUNK_S)
+    for first in range(0, len(samples), step):
+        chunk = samples[first : first + step]
+        yield Moment(
+            at=(first + len(chunk)) / rate,
+            topic="audio",
+            type=EventType.AUDIO_CHUNK,
+            start=first / rate,
+            channel=channel,
+            content_type="audio/PCMU;rate=8000" if telephone else f"audio/L16;rate={rate}",
+            data=mu_law(chunk) if telephone else chunk.astype("<i2").tobytes(),
+        )
+
+
+def _message(entry: dict[str, Any]) -> Moment:
+    value = {
+        name: entry[name] for name in ("text", "speaker", "kind", "vocabulary") if name in entry
+    }
+    at, data = float(entry["at"]), json.dumps(value).encode()
+    return Moment(at, "text", EventType.TEXT_MESSAGE, at, entry.get("speaker", ""), JSON_TYPE, data)
+
+
+def _picture(folder: Path, entry: dict[str, Any]) -> Moment:
+    at, file = float(entry["at"]), folder / entry["file"]
+    kind = PICTURES[file.suffix.lower()]
+    speaker = entry.get("speaker", "")
+    return Moment(at, "images", EventType.IMAGE_FRAME, at, speaker, kind, file.read_bytes())
+
+
+class Player:
+    """Sends the events of one session and counts them."""
+
+    def __init__(self, sender: AIOKafkaProducer, topics: Topics, session: str, start: int) -> None:
+        self.counts = dict.fromkeys(INPUTS, 0)
+        self._sender = sender
+        self._names: dict[str, str] = asdict(topics)
+        self._session = session
+        self._start = start
+        self._sequence: dict[tuple[str, str], int] = {}
+        self._sent: list[asyncio.Future[Any]] = []
+
+    async def play(self, moment: Moment) -> None:
+        place = (moment.topic, moment.channel)
+        sequence = self._sequence[place] = self._sequence.get(place, -1) + 1
+        await self._send(
+            moment.topic,
+            Event(
+                type=moment.type,
+                id=f"{self._session}/{moment.topic}/{moment.channel}/{sequence}",
+                source="tenor/replay",
+                session=self._session,
+                time=self._start + round(moment.start * 1000),
+                channel=moment.channel,
+                sequence=sequence,
+                content_type=moment.content_type,
+                data=moment.data,
+            ),
+        )
+        self.counts[moment.topic] += 1
+
+    async def punctuate(self, time_: int) -> None:
+        """Says that chat and pictures up to this event time (ms) have been sent."""
+        for topic in ("text", "images"):
+            await self._send(topic, signals.progress(self._session, time_, input_=topic))
+
+    async def end(self, seconds: float) -> None:
+        """Ends the session on every topic, and waits until Kafka has confirmed everything."""
+        for topic in INPUTS:
+            end = signals.ended(self._session, self._start + round(seconds * 1000), input_=topic)
+            await self._send(topic, end)
+        await self.confirmed()
+
+    async def confirmed(self) -> None:
+        """Waits until Kafka has confirmed what was sent."""
+        await asyncio.gather(*self._sent)
+        self._sent.clear()
+
+    async def _send(self, topic: str, event: Event) -> None:
+        key, value, headers = codec.encode(event)
+        self._sent.append(await self._sender.send(self._names[topic], value, key, headers=headers))
+
+
+async def replay(
+    script: Script,
+    brokers: str,
+    topics: Topics,
+    session: str,
+    *,
+    speed: float = 1.0,
+    tell: Callable[[float, float], None] = lambda at, of: None,
+    start: int | None = None,
+) -> dict[str, int]:
+    """Plays the conversation from now on; returns the number of events by topic.
+
+    `speed` 0 plays as fast as Kafka takes it. `tell` hears of the progress (s, of s). `start` is
+    the event time (ms) of the beginning, now if it is None.
+    """
+    sender = producer(brokers)
+    await sender.start()
+    try:
+        begun = time.time_ns() // 1_000_000
+        player = Player(sender, topics, session, start or begun)
+        clock = _Clock(speed)
+        base = start or begun
+        second = base // 1000 + 1
+        for moment in script.moments:
+            while base + moment.at * 1000 > second * 1000:
+                await clock.until(second - base / 1000)
+                await player.punctuate(second * 1000)
+                tell(moment.at, script.seconds)
+                second += 1
+            await clock.until(moment.at)
+            await player.play(moment)
+        await player.end(script.seconds)
+        return player.counts
+    finally:
+        await sender.stop()
+
+
+class _Clock:
+    """Waits for moments of the recording."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._begun = time.monotonic()
+
+    async def until(self, seconds: float) -> None:
+        if self._speed > 0:
+            due = self._begun + seconds / self._speed
+            await asyncio.sleep(max(0.0, due - time.monotonic()))

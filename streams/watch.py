@@ -1,0 +1,193 @@
+"""Follows the results of sessions as they come: for people in a terminal, or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Collection
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer
+from rich.console import Console
+from rich.text import Text
+
+from streams import codec
+from streams.events import CodecError, Event, Topics
+from streams.results import (
+    CaptionFinal,
+    CaptionPartial,
+    Gap,
+    ImageRecognized,
+    Result,
+    SentimentSession,
+    SentimentWindow,
+    result_of,
+)
+
+COLOURS = ("cyan", "magenta", "yellow", "green", "blue")
+MOODS = {"negative": "red", "neutral": "white", "positive": "green"}
+BAR = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record of an output topic (a field of `Topics`), when it came (ms), and its event if it
+    has a readable one."""
+
+    topic: str
+    at: int
+    event: Event | None
+
+
+async def follow(
+    brokers: str,
+    topics: Topics,
+    outputs: Collection[str] = ("recognition", "sentiment"),
+    *,
+    from_start: bool = False,
+) -> AsyncIterator[Received]:
+    """Every record of these topics, from now on or from the start; never ends.
+
+    The first item comes before any record and holds no event: from it on nothing is missed.
+    """
+    fields = {name: field for field, name in asdict(topics).items() if field in outputs}
+    consumer = AIOKafkaConsumer(
+        *fields,
+        bootstrap_servers=brokers,
+        group_id=None,
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+    )
+    await consumer.start()
+    try:
+        places = consumer.assignment()
+        await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*places)
+        for place in places:
+            await consumer.position(place)
+        yield Received("", _now(), None)
+        async for record in consumer:
+            yield Received(fields[record.topic], _now(), _event(record))
+    finally:
+        await consumer.stop()
+
+
+def _event(record: object) -> Event | None:
+    key, value, headers = (getattr(record, name) for name in ("key", "value", "headers"))
+    try:
+        return codec.decode(key, value, headers, now=_now())
+    except CodecError:
+        return None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Screen:
+    """Shows results as lines; where there is a terminal, partial captions in grey until final."""
+
+    console: Console
+    zero: int = 0
+    one_session: bool = False
+    _colours: dict[str, str] = field(default_factory=dict)
+    _pending: bool = False
+
+    def show(self, result: Result) -> None:
+        """Prints one result, or nothing for those that say nothing to people."""
+        if isinstance(result, CaptionPartial):
+            self._partial(result)
+        elif (line := self._line(result)) is not None:
+            self._clear()
+            self.console.print(self._prefix(result) + line, soft_wrap=True)
+
+    def _partial(self, caption: CaptionPartial) -> None:
+        if self.console.is_terminal:
+            text = self._prefix(caption) + self._speaker(caption.channel)
+            text += Text(caption.text, style="bright_black")
+            text.truncate(self.console.width - 1, overflow="ellipsis")
+            self._clear()
+            self.console.print(text, end="")
+            self._pending = True
+
+    def _clear(self) -> None:
+        if self._pending:
+            self.console.file.write("\r\x1b[2K")
+            self._pending = False
+
+    def _line(self, result: Result) -> Text | None:
+        match result:
+            case CaptionFinal():
+                return self._speaker(result.channel) + Text(result.text)
+            case Gap():
+                ms = result.end - result.start
+                return self._speaker(result.channel) + Text(
+                    f"[{ms / 1000:.1f} s not recognised: {result.reason}]", style="red"
+                )
+            case ImageRecognized():
+                return self._speaker(result.channel) + _picture(result)
+            case SentimentWindow():
+                return self._speaker(result.channel or "together") + _mood(result)
+            case SentimentSession():
+                return _summary(result)
+        return None
+
+    def _prefix(self, result: Result) -> Text:
+        _, end = result.span()
+        if self.zero:
+            at = f"{max(0, end - self.zero) / 1000:6.1f} s  "
+        else:
+            at = f"{datetime.fromtimestamp(end / 1000).astimezone():%H:%M:%S}  "
+        session = "" if self.one_session else f"{result.session[:16]}  "
+        return Text(at + session, style="bright_black")
+
+    def _speaker(self, channel: str) -> Text:
+        colour = self._colours.setdefault(channel, COLOURS[len(self._colours) % len(COLOURS)])
+        return Text(f"{channel[:12]:<12} ", style=colour)
+
+
+def _mood(result: SentimentWindow) -> Text:
+    filled = round((result.score + 1) / 2 * BAR)
+    strongest = max(result.emotions, key=lambda name: result.emotions[name], default="")
+    gave = ", ".join(f"{name} {share:.0%}" for name, share in result.contributions.items())
+    text = Text("mood ", style="bright_black")
+    text += Text("█" * filled + "░" * (BAR - filled), style=MOODS[result.label])
+    text += Text(f" {result.score:+.2f} ±{result.deviation:.2f} ", style="bold")
+    text += Text(f"{result.label} ({result.confidence:.0%})", style=MOODS[result.label])
+    return text + Text(f"  {strongest}; {gave}", style="bright_black")
+
+
+def _picture(result: ImageRecognized) -> Text:
+    labels = ", ".join(f"{each.name} {each.probability:.0%}" for each in result.labels[:3])
+    faces = f"; {len(result.faces)} face(s)" if result.faces else ""
+    return Text(f"[picture: {labels}{faces}]", style="bold")
+
+
+def _summary(result: SentimentSession) -> Text:
+    parts = [
+        f"{channel or 'together'} {each.score:+.2f} {each.label}"
+        f" (from {each.first:+.2f} to {each.last:+.2f})"
+        for channel, each in result.channels.items()
+    ]
+    return Text("session over: " + "; ".join(parts), style="bold")
+
+
+def as_json(received: Received) -> str:
+    """One line of JSON: type, id, time (ms) and the result itself."""
+    event = received.event
+    if event is None:
+        return json.dumps({"topic": received.topic, "unreadable": True})
+    data = json.loads(event.data) if event.data else None
+    return json.dumps({"type": event.type, "id": event.id, "time": event.time, "data": data})
+
+
+def shown(received: Received, session: str | None) -> Result | None:
+    """The result in a record, if it is one and of this session (None: of any)."""
+    event = received.event
+    if event is None or (session is not None and event.session != session):
+        return None
+    try:
+        return result_of(event)
+    except CodecError:
+        return None

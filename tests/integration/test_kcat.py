@@ -1,0 +1,134 @@
+"""kcat, a client that knows nothing of Tenor, writes what we read and reads what we write."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import ConsumerRecord
+
+from streams.codec import decode, encode, format_time
+from streams.events import CodecError, Event, EventType
+from streams.messages import TextMessage, text_message
+
+KCAT = shutil.which("kcat") or ""
+pytestmark = pytest.mark.skipif(not KCAT, reason="kcat is not on the PATH (apt install kcat)")
+
+HEADERS = {
+    "ce_specversion": "1.0",
+    "ce_id": "m-1",
+    "ce_source": "/kcat",
+    "ce_type": "tenor.text.message.v1",
+    "ce_time": "2026-01-31T14:00:00.25+02:00",
+    "content-type": "text/plain",
+}
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def kcat(*arguments: str) -> str:
+    command = [KCAT, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+async def new_topic(brokers: str) -> str:
+    name = f"kcat-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
+    finally:
+        await admin.close()
+    return name
+
+
+async def written(brokers: str, topic: str, value: Path, headers: dict[str, str]) -> ConsumerRecord:
+    """The record that kcat makes of a file and headers, with key call-1."""
+    options = [option for name, text in headers.items() for option in ("-H", f"{name}={text}")]
+    arguments = ("-P", "-b", brokers, "-t", topic, "-k", "call-1", *options, str(value))
+    await asyncio.to_thread(kcat, *arguments)
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=brokers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        return await asyncio.wait_for(consumer.getone(), 60)
+    finally:
+        await consumer.stop()
+
+
+async def test_six_headers_make_an_event(kafka: str, tmp_path: Path) -> None:
+    file = tmp_path / "message.txt"
+    file.write_text("grüß dich", encoding="utf-8")
+    record = await written(kafka, await new_topic(kafka), file, HEADERS)
+    event = decode(record.key, record.value, record.headers, now=now())
+    assert (event.session, event.id, event.source) == ("call-1", "m-1", "/kcat")
+    assert format_time(event.time) == "2026-01-31T12:00:00.250Z"
+    assert text_message(event) == TextMessage("grüß dich")
+
+
+async def test_media_arrive_byte_for_byte(kafka: str, tmp_path: Path) -> None:
+    file = tmp_path / "chunk.raw"
+    file.write_bytes(bytes(range(256)) * 250)
+    headers = HEADERS | {
+        "ce_type": "tenor.audio.chunk.v1",
+        "content-type": "audio/L16;rate=16000",
+        "ce_channel": "customer",
+        "ce_sequence": "3",
+    }
+    record = await written(kafka, await new_topic(kafka), file, headers)
+    event = decode(record.key, record.value, record.headers, now=now())
+    assert (event.channel, event.sequence) == ("customer", 3)
+    assert event.data == file.read_bytes()
+
+
+async def test_a_forgotten_header_is_named(kafka: str, tmp_path: Path) -> None:
+    file = tmp_path / "message.txt"
+    file.write_text("hello")
+    headers = {name: text for name, text in HEADERS.items() if name != "ce_time"}
+    record = await written(kafka, await new_topic(kafka), file, headers)
+    with pytest.raises(CodecError, match="ce_time") as caught:
+        decode(record.key, record.value, record.headers, now=now())
+    assert caught.value.reason == "missing-header"
+
+
+async def test_kcat_reads_what_we_write(kafka: str) -> None:
+    topic = await new_topic(kafka)
+    event = Event(
+        type=EventType.TEXT_MESSAGE,
+        id="m-2",
+        source="/tenor",
+        session="call-ö",
+        time=1_769_860_800_250,
+        sequence=12,
+        content_type="text/plain",
+        data="schönen Tag".encode(),
+    )
+    key, value, headers = encode(event)
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        await producer.send_and_wait(topic, value, key=key, headers=headers)
+    shown = await asyncio.to_thread(
+        kcat, "-C", "-b", kafka, "-t", topic, "-e", "-q", "-o", "beginning", "-f", "%k|%s|%h"
+    )
+    shown_key, shown_value, shown_headers = shown.split("|")
+    assert (shown_key, shown_value) == ("call-ö", "schönen Tag")
+    assert dict(pair.split("=", 1) for pair in shown_headers.split(",")) == {
+        "ce_specversion": "1.0",
+        "ce_id": "m-2",
+        "ce_source": "/tenor",
+        "ce_type": "tenor.text.message.v1",
+        "ce_time": "2026-01-31T12:00:00.250Z",
+        "ce_subject": "call-ö",
+        "ce_partitionkey": "call-ö",
+        "ce_sequence": "00000000000000000012",
+        "content-type": "text/plain",
+    }

@@ -1,7 +1,7 @@
-"""What a model is to the rest of Tenor: small protocols over numpy arrays, so that no caller needs torch.
+"""What a model is to the rest of Tenor: small protocols over numpy arrays; no caller needs torch.
 
-Every model works on a batch, is called by one owner thread per device, and says which encoder made a
-vector (`Encoder`), because a vector without its encoder's name cannot be compared with another.
+Every model works on a batch, is called by one owner thread per device, and says which encoder made
+a vector (`Encoder`), because a vector without its encoder's name cannot be compared with another.
 """
 
 from __future__ import annotations

@@ -54,17 +54,18 @@ def faust_app(
 
     @app.agent(topic, name=agent.name)
     async def feed(stream: StreamT[Any]) -> None:
-        async for event in stream.noack().events():
+        async for event in cast(faust.Stream[Any], stream).noack().events():
             try:
                 await agent.handle(_record(event, names))
             except Exception as error:
                 fail(error)
                 raise
 
-    async def revoked(_: object, revoked: set[Any], **__: object) -> None:
-        await agent.revoke({tp.partition for tp in revoked})
+    async def revoked(*args: Any, **_: Any) -> None:  # noqa: ANN401  (as Faust sends signals)
+        await agent.revoke({tp.partition for tp in args[-1]})
 
     app.on_partitions_revoked.connect(revoked)
+
     return app
 
 

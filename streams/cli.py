@@ -176,6 +176,7 @@ def log_to_stderr(level: str) -> None:
     )
     for name in ("tenor", "streams", "models"):
         logging.getLogger(name).setLevel(level)
+    logging.getLogger("streams.transport").setLevel(logging.WARNING)  # Faust logs in its name
 
 
 @contextlib.contextmanager

@@ -44,6 +44,11 @@ class Workshop:
     device: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "device"))
     light: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "light"))
     batchers: list[Batcher[Any, Any]] = field(default_factory=list)
+    _kind: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._kind = registry.device(self.settings.device)
+        registry.set_threads(self.settings.threads)
 
     def agents(self, names: Collection[str], means: Means) -> list[Agent]:
         """The agents of these names, with their models loaded; blocks for seconds."""
@@ -60,13 +65,13 @@ class Workshop:
         self.light.shutdown(wait=False, cancel_futures=True)
 
     def _audio(self, means: Means) -> Agent:
-        settings, device = self.settings, device_of(self.settings)
+        settings = self.settings
         detector = self._load("vad", lambda: registry.load_vad(settings.vad_model))
         speech = self._load(
             "speech",
             lambda: registry.load_speech(
                 settings.speech_model,
-                device,
+                self._kind,
                 language=None if settings.language == "auto" else settings.language,
                 threads=settings.threads,
             ),
@@ -97,7 +102,8 @@ class Workshop:
 
     def _text(self, means: Means) -> Agent:
         encoder = self._load(
-            "text", lambda: registry.load_text(self.settings.text_model, device_of(self.settings))
+            "text",
+            lambda: registry.load_text(self.settings.text_model, self._kind),
         )
 
         def embed(texts: list[str]) -> Sequence[Floats]:
@@ -108,7 +114,7 @@ class Workshop:
     def _images(self, means: Means) -> Agent:
         images = self._load(
             "image",
-            lambda: registry.load_image(self.settings.image_model, device_of(self.settings)),
+            lambda: registry.load_image(self.settings.image_model, self._kind),
         )
         return ImageAgent(
             means, self._batcher("image", images.recognize, self.device), images.encoder
@@ -158,15 +164,6 @@ class Workshop:
         )
         self.batchers.append(batcher)
         return batcher
-
-
-def device_of(settings: Settings) -> str:
-    """`cuda` if it is asked for, or there with `auto`; else `cpu`."""
-    if settings.device != "auto":
-        return settings.device
-    import torch  # noqa: PLC0415  (slow to import; workers only)
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _items(features: Sequence[Feature]) -> list[Item]:

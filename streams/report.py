@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from models.normalizer import normalize_english
 from streams.events import EventType
 from streams.replay import Script
 from streams.results import CaptionFinal, ImageRecognized, Result, SentimentWindow
@@ -106,15 +107,13 @@ def word_error_rate(
     """Over all channels, each as one text, both sides through Whisper's English normaliser;
     None where nothing is known of what was said."""
     import jiwer  # noqa: PLC0415
-    from whisper.normalizers import EnglishTextNormalizer  # noqa: PLC0415  (imports torch)
 
-    normal = EnglishTextNormalizer()
     channels = sorted({each["channel"] for each in utterances})
     if not channels:
         return None
     said, heard = (
         [
-            normal(" ".join(e["text"] for e in _sorted(entries) if e["channel"] == c))
+            normalize_english(" ".join(e["text"] for e in _sorted(entries) if e["channel"] == c))
             for c in channels
         ]
         for entries in (utterances, finals)

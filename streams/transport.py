@@ -1,9 +1,10 @@
 """Faust's consumer of Kafka, with the commit positions of `offsets.OffsetTracker`.
 
 Faust (0.15) commits past a single record that was not acknowledged, commits nothing when partitions
-are revoked, and reads on past records that it fetched while paused if nothing was committed yet.
-This transport mends that. It expects `stream_wait_empty=False`, `noack()` streams, and that
-`event.ack()` is called on the event loop when all that a record leads to has been delivered.
+are revoked, reads on past records that it fetched while paused if nothing was committed yet, and
+spreads the partitions of one number over several workers. This transport mends that. It expects
+`stream_wait_empty=False`, `noack()` streams, and that `event.ack()` is called on the event loop
+when all that a record leads to has been delivered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
@@ -25,12 +27,28 @@ class Delivery(ConsumerMessage):
     token: Token
 
 
+class RangeThread(driver.AIOKafkaConsumerThread):
+    """The thread of a consumer that is assigned the same partition numbers of all its topics.
+
+    Faust without tables takes the round-robin assignor, which gives partition 3 of one topic to
+    one worker and partition 3 of another topic to another, if the numbers do not happen to divide.
+    """
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        return consumer
+
+
 class TrackingConsumer(driver.Consumer):
     """A consumer that commits what its tracker says, and nothing else."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.offsets = OffsetTracker()
+
+    def _new_consumer_thread(self) -> RangeThread:
+        return RangeThread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: ConsumerRecord) -> ConsumerMessage:
         delivery = Delivery(

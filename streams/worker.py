@@ -15,7 +15,7 @@ import faust
 from streams import metrics as metrics_server
 from streams.agents.base import Agent, Means
 from streams.app import faust_app, lag
-from streams.composition import Workshop, device_of
+from streams.composition import Workshop
 from streams.delivery import Checkpoints, Outbox, producer
 from streams.events import Topics
 from streams.metrics import Metrics
@@ -58,7 +58,7 @@ class Worker:
             tasks.append(asyncio.create_task(self._watch_lag(apps)))
             tasks += [asyncio.create_task(app.wait_until_stopped()) for app in apps]
             self._not_ready = ""
-            log.info("ready: %s on %s", ", ".join(self._names), device_of(self._settings))
+            log.info("ready: %s", ", ".join(self._names))
             await self._until_stopped(tasks)
             self._not_ready = "stopping"
             await asyncio.gather(*(app.stop() for app in apps))

@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. Both set up everything they need inside the checkout.
+
+PYTHON := $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
+ARGS ?=
+
+export UV_HTTP_TIMEOUT = 300
+export UV_NO_PROGRESS = 1
+
+.PHONY: demo test check unit bench-faust demo-call clean
+
+demo: $(VENV)/ready  ## play the demo call through a private Kafka and show what comes out
+	@exec $(BIN)/tenor demo $(ARGS)
+
+test: $(VENV)/ready check  ## everything: style, types, all tests on a real Kafka
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/ready  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/ready  ## the tests that need neither Kafka nor models
+	$(BIN)/python -m pytest tests/unit tests/property
+
+bench-faust: $(VENV)/ready  ## what Faust does on this machine (minutes)
+	$(BIN)/python tests/bench/faust_facts.py $(ARGS)
+
+demo-call: $(VENV)/ready  ## make the audio of the demo call anew (needs flite)
+	$(BIN)/uv pip install --quiet -c constraints.txt -e '.[speech-synthesis]'
+	$(BIN)/python demo/make_call.py
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "Tenor needs Python 3.11; $(PYTHON) is another version"; exit 1; }
+	@echo "installing the pinned dependencies into $(VENV) (about 7 GB; minutes the first time) .."
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "could not make $(VENV): on Debian, apt-get install python3.11-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:  ## remove what the two commands made inside the checkout
+	rm -rf $(VENV) .run demo-results.json .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,192 @@
+"""What the Whisper backends share: audio to log-mel, the fixed audio context, tokens to words.
+
+A decode is a function of its audio alone: greedy, no previous text, and padded to one of three
+contexts that the audio's own length chooses. Below about 10 s of context Whisper loops, which is
+why the shortest is 12 s.
+
+Whisper: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from whisper.audio import HOP_LENGTH, TOKENS_PER_SECOND, log_mel_spectrogram
+from whisper.timing import WordTiming, merge_punctuations
+from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
+
+from models.base import SAMPLE_RATE, Floats, ModelError, Transcript, Word
+
+CONTEXTS_S = (12.0, 20.0, 30.0)
+"""Seconds of audio that the encoder may see; 30 is what it was trained on."""
+
+LOOP_RATIO = 2.4
+"""Compression ratio above which a text repeats itself, as openai-whisper has it."""
+
+_ENGLISH_VOCABULARY = 51864
+_PREPENDED = "\"'“¿([{-"
+_APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - Chinese and Japanese marks
+
+
+def context_s(seconds: float) -> float:
+    """The shortest context that holds `seconds` of audio. Raises ModelError beyond 30 s or at 0."""
+    if seconds <= 0:
+        raise ModelError("there is no audio to recognise")
+    for context in CONTEXTS_S:
+        if seconds <= context:
+            return context
+    raise ModelError(f"{seconds:.1f} s of audio: cut it, Whisper hears at most {CONTEXTS_S[-1]} s")
+
+
+def in_contexts(
+    audio: Sequence[Floats], decode: Callable[[Sequence[Floats], float], list[Transcript]]
+) -> list[Transcript]:
+    """Transcripts of `audio` by `decode`, which is given the utterances of one context together.
+
+    What comes back as a loop is decoded again in the next longer context, which as a rule breaks
+    it. That, too, depends on the utterance alone.
+    """
+    done: dict[int, Transcript] = {}
+    for context in CONTEXTS_S:
+        group = [
+            i
+            for i, samples in enumerate(audio)
+            if context_s(len(samples) / SAMPLE_RATE) <= context
+            and (i not in done or done[i].compression_ratio > LOOP_RATIO)
+        ]
+        if group:
+            decoded = decode([audio[i] for i in group], context)
+            done.update(zip(group, decoded, strict=True))
+    return [done[i] for i in range(len(audio))]
+
+
+def log_mel(audio: Floats, context: float, n_mels: int) -> Floats:
+    """Log-mel spectrogram [n_mels, 100 * context] of `audio` padded with silence to `context` s."""
+    missing = round(context * SAMPLE_RATE) - len(audio)
+    waveform = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
+    mel = log_mel_spectrogram(waveform, n_mels=n_mels, padding=missing)
+    return np.asarray(mel.numpy(), dtype=np.float32)
+
+
+def mel_frames(audio: Floats) -> int:
+    """How many mel frames (10 ms) cover the real audio."""
+    return -(-len(audio) // int(HOP_LENGTH))
+
+
+def pool(encoding: Floats, audio: Floats) -> Floats:
+    """Mean and standard deviation, [2 * d], of `encoding` [frames, d] over the real audio."""
+    heard = encoding[: -(-mel_frames(audio) // 2)]
+    return np.concatenate([heard.mean(axis=0), heard.std(axis=0)]).astype(np.float32)
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of `text` per byte when compressed; a loop compresses well, see LOOP_RATIO."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def vocabulary_size(folder: Path) -> int:
+    """How many tokens the model in `folder` knows."""
+    for name in ("vocabulary.json", "vocabulary.txt"):
+        if (file := folder / name).is_file():
+            text = file.read_text(encoding="utf-8")
+            return len(json.loads(text)) if name.endswith("json") else _lines(text)
+    raise ModelError(f"no vocabulary.json or vocabulary.txt in {folder}: not a CTranslate2 Whisper")
+
+
+def _lines(text: str) -> int:
+    # Not splitlines(): tokens may hold other line separators than \n.
+    return text.count("\n") + (not text.endswith("\n"))
+
+
+def is_multilingual(vocabulary: int) -> bool:
+    """Whether a vocabulary of this size has language tokens."""
+    return vocabulary > _ENGLISH_VOCABULARY
+
+
+def check_language(language: str | None, vocabulary: int) -> str | None:
+    """The language that decoding is fixed to, None to detect it. Raises ModelError if unknown."""
+    if not is_multilingual(vocabulary):
+        if language not in {None, "en"}:
+            raise ModelError(f"this Whisper knows only English, not {language!r}: take another URI")
+        return "en"
+    if language is not None and language not in LANGUAGES:
+        raise ModelError(f"Whisper does not know the language {language!r}")
+    return language
+
+
+@cache
+def tokenizer_for(vocabulary: int, language: str) -> Tokenizer:
+    """openai-whisper's tokenizer for a model with this vocabulary, prompting for `language`."""
+    multilingual = is_multilingual(vocabulary)
+    languages = vocabulary - 51765 - int(multilingual)
+    return get_tokenizer(
+        multilingual, num_languages=languages, language=language, task="transcribe"
+    )
+
+
+def transcript(
+    tokenizer: Tokenizer,
+    tokens: list[int],
+    words: Iterable[WordTiming],
+    audio: Floats,
+    *,
+    language: str,
+    no_speech_probability: float,
+    average_log_probability: float,
+    encoding: Floats,
+) -> Transcript:
+    """What the decoder said, in the terms of the rest of Tenor."""
+    text = tokenizer.decode(tokens).strip()
+    return Transcript(
+        text=text,
+        words=tuple(_words(words, len(audio) / SAMPLE_RATE)),
+        language=language,
+        no_speech_probability=no_speech_probability,
+        average_log_probability=average_log_probability,
+        compression_ratio=compression_ratio(text),
+        encoding=encoding,
+    )
+
+
+def timed_words(
+    tokenizer: Tokenizer,
+    tokens: list[int],
+    alignment: Sequence[tuple[int, int]],
+    probabilities: Sequence[float],
+) -> list[WordTiming]:
+    """Words from the dynamic-time-warping path of token and encoder frame (20 ms) indices.
+
+    A token starts where the path first reaches it; a word ends where the next one starts.
+    """
+    words, pieces = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
+    starts: dict[int, float] = {}
+    for token, frame in alignment:
+        starts.setdefault(token, frame / TOKENS_PER_SECOND)
+    bounds = np.cumsum([0, *(len(piece) for piece in pieces)])[:-1]
+    return [
+        WordTiming(
+            words[i],
+            pieces[i],
+            starts[int(first)],
+            starts[int(last)],
+            float(np.mean(probabilities[first:last])),
+        )
+        for i, (first, last) in enumerate(pairwise(bounds))
+    ]
+
+
+def _words(timings: Iterable[WordTiming], duration: float) -> Iterable[Word]:
+    merged = list(timings)
+    merge_punctuations(merged, _PREPENDED, _APPENDED)
+    for timing in merged:
+        if text := timing.word.strip():
+            start, end = (round(float(min(t, duration)), 2) for t in (timing.start, timing.end))
+            yield Word(text, start, end, float(timing.probability))

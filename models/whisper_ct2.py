@@ -1,0 +1,124 @@
+"""Whisper on CTranslate2: int8 on the CPU, the default speech recogniser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+from whisper.timing import WordTiming
+
+from models import registry
+from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript
+from models.whisper import (
+    CONTEXTS_S,
+    check_language,
+    context_s,
+    in_contexts,
+    log_mel,
+    mel_frames,
+    pool,
+    timed_words,
+    tokenizer_for,
+    transcript,
+    vocabulary_size,
+)
+
+
+class CTranslate2Whisper:
+    """`base.SpeechRecognizer` over a folder that CTranslate2's converter made.
+
+    One encoder pass serves the decoder, the word times and the pooled encoding.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        language: str | None = None,
+        threads: int = 2,
+        compute_type: str = "int8",
+    ) -> None:
+        self._vocabulary = vocabulary_size(folder)
+        self._language = check_language(language, self._vocabulary)
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(folder), compute_type=compute_type, inter_threads=1, intra_threads=threads
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"CTranslate2 cannot load {folder}: {error}") from error
+        width = self._encode([np.zeros(SAMPLE_RATE, np.float32)], CONTEXTS_S[0]).shape[2]
+        self.encoder = Encoder(name, registry.fingerprint(folder), 2 * width)
+
+    def context_s(self, seconds: float) -> float:
+        return context_s(seconds)
+
+    def transcribe(self, audio: Sequence[Floats]) -> list[Transcript]:
+        """One transcript per utterance; utterances of the same context go through in one call."""
+        return in_contexts(audio, self._decode)
+
+    def _encode(self, audio: Sequence[Floats], context: float) -> ctranslate2.StorageView:
+        mels = np.stack([log_mel(samples, context, self._model.n_mels) for samples in audio])
+        return self._model.encode(ctranslate2.StorageView.from_array(mels))
+
+    def _decode(self, audio: Sequence[Floats], context: float) -> list[Transcript]:
+        features = self._encode(audio, context)
+        languages = self._languages(features, len(audio))
+        tokenizers = [tokenizer_for(self._vocabulary, language) for language in languages]
+        results = self._model.generate(
+            features,
+            [list(t.sot_sequence_including_notimestamps) for t in tokenizers],
+            beam_size=1,
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        encodings = np.array(features)
+        return [
+            self._transcript(samples, language, result, encoding)
+            for samples, language, result, encoding in zip(
+                audio, languages, results, encodings, strict=True
+            )
+        ]
+
+    def _languages(self, features: ctranslate2.StorageView, count: int) -> list[str]:
+        if self._language is not None:
+            return [self._language] * count
+        return [str(best[0][0]).strip("<|>") for best in self._model.detect_language(features)]
+
+    def _transcript(
+        self,
+        samples: Floats,
+        language: str,
+        result: ctranslate2.models.WhisperGenerationResult,
+        encoding: Floats,
+    ) -> Transcript:
+        tokenizer = tokenizer_for(self._vocabulary, language)
+        tokens = [t for t in result.sequences_ids[0] if t < tokenizer.eot]
+        generated = len(result.sequences_ids[0])
+        return transcript(
+            tokenizer,
+            tokens,
+            self._align(samples, language, tokens, encoding),
+            samples,
+            language=language,
+            no_speech_probability=result.no_speech_prob,
+            average_log_probability=result.scores[0] * generated / (generated + 1),
+            encoding=pool(encoding, samples),
+        )
+
+    def _align(
+        self, samples: Floats, language: str, tokens: list[int], encoding: Floats
+    ) -> list[WordTiming]:
+        if not tokens:
+            return []
+        tokenizer = tokenizer_for(self._vocabulary, language)
+        # One by one: in a batch of texts of different lengths CTranslate2 aligns differently.
+        [aligned] = self._model.align(
+            ctranslate2.StorageView.from_array(encoding[None]),
+            list(tokenizer.sot_sequence),
+            [tokens],
+            mel_frames(samples),
+        )
+        return timed_words(tokenizer, tokens, aligned.alignments, aligned.text_token_probs)

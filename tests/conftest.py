@@ -1,0 +1,47 @@
+"""Fixtures of all tests. The Kafka is real, and started once per run, when the first test asks."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.broker import Broker
+from streams.events import Topics
+from tests.harness import Installation
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Brokers: those of TENOR_BROKERS, or a private Kafka."""
+    if named := os.environ.get("TENOR_BROKERS"):
+        yield named
+        return
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def installation(kafka: str, tmp_path: Path) -> Iterator[Callable[[], Installation]]:
+    """Makes installations of Tenor on the Kafka: topics, groups and workers of their own."""
+    made: list[Installation] = []
+
+    def make() -> Installation:
+        prefix = f"t{uuid.uuid4().hex[:8]}."
+        made.append(Installation(kafka, Topics.of(prefix), prefix, tmp_path))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_call() -> Path:
+    """The folder of the demo call."""
+    return ROOT / "demo" / "call"

@@ -1,0 +1,171 @@
+"""Runs Tenor for tests as users do: worker processes on a real Kafka, events in, results out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from streams import codec
+from streams.broker import die_with_parent, free_ports
+from streams.delivery import producer
+from streams.events import CodecError, Event, EventType, Topics
+from streams.settings import AGENTS, Settings
+from streams.topics import ensure_topics
+
+READY_S = 240
+RESULTS = ("recognition", "sentiment")
+
+
+@dataclass
+class Worker:
+    """A worker process and where its metrics are."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def ready(self) -> None:
+        """Waits until it works."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                self.get("readyz")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def kill(self) -> None:
+        """As a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+
+@dataclass
+class Installation:
+    """Topics of their own on a shared Kafka, and workers on them."""
+
+    brokers: str
+    topics: Topics
+    prefix: str
+    folder: Path
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "TENOR_BROKERS": self.brokers,
+            "TENOR_TOPIC_PREFIX": self.prefix,
+            "TENOR_GROUP": self.prefix.rstrip("."),
+            # A loaded machine must not look like an idle conversation.
+            "TENOR_IDLE_AFTER_S": "60",
+        }
+
+    async def make_topics(self) -> None:
+        await ensure_topics(self.brokers, Settings(topic_prefix=self.prefix))
+
+    def start_worker(self, agents: Iterable[str] = AGENTS, **more: str) -> Worker:
+        """A worker, not yet ready."""
+        port = free_ports(1)[0]
+        log = self.folder / f"worker-{port}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "worker", "--agents", ",".join(agents)],
+                env={**self.environment, "TENOR_METRICS_PORT": str(port), **more},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509
+            )
+        self.workers.append(Worker(process, port, log))
+        return self.workers[-1]
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+
+    async def send(self, topic: str, *events: Event) -> None:
+        await self.send_raw(topic, *(codec.encode(event) for event in events))
+
+    async def send_raw(
+        self, topic: str, *records: tuple[bytes | None, bytes | None, codec.Headers]
+    ) -> None:
+        sender = producer(self.brokers)
+        await sender.start()
+        try:
+            for key, value, headers in records:
+                name = asdict(self.topics)[topic]
+                await sender.send_and_wait(name, value, key, headers=headers)
+        finally:
+            await sender.stop()
+
+    async def read(
+        self, outputs: Collection[str], *, count: int = 0, until: EventType | None = None, s: float
+    ) -> list[ConsumerRecord]:
+        """Everything on these topics from the start until a type, or that many records, came;
+        after `s` seconds, what there is."""
+        names = [asdict(self.topics)[output] for output in outputs]
+        consumer = AIOKafkaConsumer(
+            *names, bootstrap_servers=self.brokers, group_id=None, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        records: list[ConsumerRecord] = []
+        deadline = time.monotonic() + s
+        try:
+            while time.monotonic() < deadline and not (count and len(records) >= count):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records += batch
+                if until and any(event.type is until for event in events(records)):
+                    break
+            # What is on the way at this moment belongs to it too.
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records += batch
+            return records
+        finally:
+            await consumer.stop()
+
+
+def events(records: Iterable[ConsumerRecord]) -> list[Event]:
+    """The readable events among records."""
+    found = []
+    for record in records:
+        try:
+            found.append(codec.decode(record.key, record.value, record.headers, now=now()))
+        except CodecError:
+            continue
+    return found
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def eventually(check: object, s: float = 60) -> None:
+    """Waits until a callable is true."""
+    deadline = time.monotonic() + s
+    while not check():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.2)

@@ -1,0 +1,242 @@
+"""Whisper and voice activity on the speech of the demo call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio.functional
+
+from models import registry
+from models.base import SAMPLE_RATE, Floats, ModelError, SpeechRecognizer, Transcript
+from models.vad import FRAME, Network, SileroVad
+from models.whisper import CONTEXTS_S, in_contexts
+from models.whisper_ct2 import CTranslate2Whisper
+from models.whisper_torch import TorchWhisper
+
+CALL = Path(__file__).parents[2] / "demo" / "call"
+
+
+@pytest.fixture(scope="module")
+def channels() -> dict[str, Floats]:
+    if not (CALL / "script.json").exists():
+        pytest.skip("the demo call is absent")
+    heard = {}
+    for path in CALL.glob("*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        waveform = torch.from_numpy(samples)
+        heard[path.stem] = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE).numpy()
+    return heard
+
+
+@pytest.fixture(scope="module")
+def spoken(channels: dict[str, Floats]) -> list[tuple[str, Floats]]:
+    """The text and the audio of the call's first utterances, of different lengths."""
+    script = json.loads((CALL / "script.json").read_text(encoding="utf-8"))
+    return [
+        (said["text"], channels[said["channel"]][_span(said["start"], said["end"])])
+        for said in script["utterances"][:8]
+    ]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> SpeechRecognizer:
+    return registry.load_speech()
+
+
+@pytest.fixture(scope="module")
+def reference() -> TorchWhisper:
+    return TorchWhisper(registry.resolve(registry.SPEECH_ENGLISH), "reference", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def vad() -> Iterator[SileroVad]:
+    yield SileroVad(registry.resolve(registry.VOICE_ACTIVITY))
+
+
+def _span(start: float, end: float) -> slice:
+    return slice(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum() or c in " '")
+
+
+def test_the_demo_call_is_understood(
+    recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
+) -> None:
+    heard = recognizer.transcribe([audio for _, audio in spoken])
+    said = [_plain(text) for text, _ in spoken]
+    assert jiwer.wer(said, [_plain(transcript.text) for transcript in heard]) < 0.2
+    assert all(transcript.language == "en" for transcript in heard)
+    assert all(transcript.no_speech_probability < 0.5 for transcript in heard)
+
+
+def test_words_lie_in_order_in_their_utterance(
+    recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
+) -> None:
+    for _, audio in spoken:
+        [transcript] = recognizer.transcribe([audio])
+        assert " ".join(word.text for word in transcript.words) == transcript.text
+        times = [time for word in transcript.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert times[0] >= 0 and times[-1] <= len(audio) / SAMPLE_RATE + 0.01
+        assert all(0 < word.probability <= 1 for word in transcript.words)
+
+
+def test_a_transcript_does_not_depend_on_its_batch(
+    recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
+) -> None:
+    utterances = [audio for _, audio in spoken]
+    together = recognizer.transcribe(utterances)
+    for audio, in_batch in zip(utterances, together, strict=True):
+        [alone] = recognizer.transcribe([audio])
+        assert (alone.text, alone.words) == (in_batch.text, in_batch.words)
+        np.testing.assert_allclose(alone.encoding, in_batch.encoding, atol=1e-4)
+
+
+def test_both_backends_agree_in_float32(
+    reference: TorchWhisper, spoken: list[tuple[str, Floats]]
+) -> None:
+    folder = registry.resolve(registry.SPEECH_ENGLISH)
+    same_arithmetic = CTranslate2Whisper(folder, "float32", compute_type="float32")
+    utterances = [audio for _, audio in spoken[:3]]
+    pairs = zip(
+        same_arithmetic.transcribe(utterances), reference.transcribe(utterances), strict=True
+    )
+    for ours, theirs in pairs:
+        assert ours.text == theirs.text
+        assert [w.text for w in ours.words] == [w.text for w in theirs.words]
+        for mine, other in zip(ours.words, theirs.words, strict=True):
+            assert mine.start == pytest.approx(other.start, abs=0.04)
+            assert mine.probability == pytest.approx(other.probability, abs=0.01)
+        for figure in ("average_log_probability", "no_speech_probability", "compression_ratio"):
+            assert getattr(ours, figure) == pytest.approx(getattr(theirs, figure), abs=1e-3)
+        np.testing.assert_allclose(ours.encoding, theirs.encoding, atol=1e-2)
+    assert same_arithmetic.encoder.revision == reference.encoder.revision
+
+
+def test_int8_hears_nearly_what_float32_hears(
+    recognizer: SpeechRecognizer, reference: TorchWhisper, spoken: list[tuple[str, Floats]]
+) -> None:
+    utterances = [audio for _, audio in spoken]
+    quantised, exact = (r.transcribe(utterances) for r in (recognizer, reference))
+    texts = ([_plain(t.text) for t in heard] for heard in (exact, quantised))
+    assert jiwer.wer(*texts) < 0.1
+    for one, other in zip(quantised, exact, strict=True):
+        assert _cosine(one.encoding, other.encoding) > 0.995
+
+
+def _cosine(one: Floats, other: Floats) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def test_the_multilingual_model_detects_the_language(spoken: list[tuple[str, Floats]]) -> None:
+    model = registry.load_speech(registry.SPEECH_MULTILINGUAL)
+    [transcript] = model.transcribe([spoken[0][1]])
+    assert transcript.language == "en"
+    assert jiwer.wer(_plain(spoken[0][0]), _plain(transcript.text)) < 0.2
+    assert len(transcript.encoding) == model.encoder.dimension == 1024
+
+
+def test_an_english_model_refuses_another_language() -> None:
+    with pytest.raises(ModelError, match="only English"):
+        registry.load_speech(language="de")
+
+
+def test_audio_that_no_context_holds_is_refused(recognizer: SpeechRecognizer) -> None:
+    assert [recognizer.context_s(s) for s in (0.1, 12, 12.1, 20, 25, 30)] == [
+        12, 12, 20, 20, 30, 30,
+    ]  # fmt: skip
+    for samples in (0, 30 * SAMPLE_RATE + 1):
+        with pytest.raises(ModelError):
+            recognizer.transcribe([np.zeros(samples, np.float32)])
+
+
+def test_a_loop_is_decoded_again_in_a_longer_context(
+    recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
+) -> None:
+    """The recogniser's part is played here: which utterance makes it loop differs by machine."""
+    [heard] = recognizer.transcribe([spoken[0][1]])
+    short, long = np.zeros(SAMPLE_RATE, np.float32), np.zeros(13 * SAMPLE_RATE, np.float32)
+    asked: list[tuple[list[int], float]] = []
+
+    def decode(audio: object, context: float) -> list[Transcript]:
+        sizes = [len(samples) for samples in audio]  # type: ignore[attr-defined]
+        asked.append((sizes, context))
+        ratio = 10.0 if context == CONTEXTS_S[0] else 1.0
+        return [replace(heard, text=str(size), compression_ratio=ratio) for size in sizes]
+
+    texts = [t.text for t in in_contexts([long, short], decode)]
+    assert texts == [str(len(long)), str(len(short))]
+    assert asked == [([len(short)], 12.0), ([len(long), len(short)], 20.0)]
+
+
+def test_the_network_is_the_published_one(channels: dict[str, Floats]) -> None:
+    """The package's own network, with its weights: they are not those of its safetensors file."""
+    package = find_spec("silero_vad")
+    assert package is not None and package.submodule_search_locations
+    published = torch.jit.load(
+        Path(package.submodule_search_locations[0]) / "data" / "silero_vad.jit"
+    )
+    ours = Network()
+    shapes = [parameter.shape for parameter in ours.state_dict().values()]
+    theirs = [t for n, t in published.state_dict().items() if n.startswith("_model.")]
+    assert [t.shape for t in theirs] == shapes
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs, strict=True)))
+    vad = SileroVad(registry.resolve(registry.VOICE_ACTIVITY))
+    vad._network = ours.eval()
+
+    audio = channels["agent"][: 300 * FRAME]
+    _, [probabilities] = vad.step([vad.initial()], [audio])
+    with torch.inference_mode():
+        frames = torch.from_numpy(audio).split(FRAME)
+        expected = [published(frame[None], SAMPLE_RATE).item() for frame in frames]
+    assert max(expected) > 0.9 and min(expected) < 0.1
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+
+
+def test_speech_is_where_the_script_says(vad: SileroVad, channels: dict[str, Floats]) -> None:
+    script = json.loads((CALL / "script.json").read_text(encoding="utf-8"))
+    for name, audio in channels.items():
+        count = len(audio) // FRAME
+        said = np.zeros(len(audio), bool)
+        for utterance in script["utterances"]:
+            if utterance["channel"] == name:
+                said[_span(utterance["start"], utterance["end"])] = True
+        truth = said[: count * FRAME].reshape(count, FRAME).mean(axis=1) > 0.5
+        _, [probabilities] = vad.step([vad.initial()], [audio[: count * FRAME]])
+        assert np.mean((probabilities > 0.5) == truth) > 0.85
+
+
+def test_streams_do_not_depend_on_batch_or_pieces(
+    vad: SileroVad, channels: dict[str, Floats]
+) -> None:
+    audio = channels["agent"]
+    streams = [audio[i * 5000 :][: count * FRAME] for i, count in enumerate((40, 1, 0, 97, 8))]
+    states, together = vad.step([vad.initial() for _ in streams], streams)
+    for stream, state, expected in zip(streams, states, together, strict=True):
+        alone, pieces = vad.initial(), [np.zeros(0, np.float32)]
+        for first in range(0, len(stream), 3 * FRAME):
+            [alone], [piece] = vad.step([alone], [stream[first : first + 3 * FRAME]])
+            pieces.append(piece)
+        np.testing.assert_allclose(np.concatenate(pieces), expected, atol=1e-7)
+        np.testing.assert_allclose(alone, state, atol=1e-5)
+
+
+def test_a_broken_frame_is_refused(vad: SileroVad) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        vad.step([vad.initial()], [np.zeros(FRAME + 1, np.float32)])
+
+
+def test_other_weights_are_not_taken_for_voice_activity() -> None:
+    with pytest.raises(ModelError, match="not Silero"):
+        registry.load_vad(f"{registry.TEXT}/model/model.safetensors")

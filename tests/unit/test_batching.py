@@ -1,0 +1,157 @@
+"""Micro-batches: who shares one, and that every submitter gets an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+
+from streams.batching import Batcher, Waiting, pack
+
+
+def queue(buckets: str) -> list[Waiting[int]]:
+    return [Waiting(place, bucket, 0.0) for place, bucket in enumerate(buckets)]
+
+
+@pytest.mark.parametrize(
+    ("buckets", "largest", "batch"),
+    [
+        ("", 4, []),
+        ("a", 4, [0]),
+        ("aaaaaa", 4, [0, 1, 2, 3]),
+        ("abab", 4, [0, 2]),
+        ("baaa", 4, [0]),
+        ("abbabaa", 3, [0, 3, 5]),
+    ],
+)
+def test_pack_takes_the_oldest_and_what_may_go_with_it(
+    buckets: str, largest: int, batch: list[int]
+) -> None:
+    assert pack(queue(buckets), largest) == batch
+
+
+@dataclass
+class Doubler:
+    """A model that doubles numbers, and remembers who asked for what."""
+
+    batches: list[list[int]] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    poison: int | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+    started: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def __call__(self, items: list[int]) -> Sequence[int]:
+        self.started.set()
+        self.gate.wait(10)
+        self.batches.append(items)
+        self.threads.add(threading.current_thread().name)
+        if self.poison in items:
+            raise ValueError(f"cannot double {self.poison}")
+        return [2 * item for item in items]
+
+
+Make = Callable[..., Batcher[int, int]]
+
+
+@pytest.fixture
+async def batcher() -> AsyncIterator[Make]:
+    made: list[Batcher[int, int]] = []
+
+    def make(
+        model: Callable[[list[int]], Sequence[int]],
+        largest: int = 16,
+        bucket: Callable[[int], Hashable] = lambda _: None,
+        **rest: object,
+    ) -> Batcher[int, int]:
+        made.append(
+            Batcher("double", model, executor, largest=largest, bucket=bucket, **rest)  # type: ignore[arg-type]
+        )
+        return made[-1]
+
+    with ThreadPoolExecutor(1, thread_name_prefix="device") as executor:
+        yield make
+        for each in made:
+            await each.close()
+
+
+async def submit_all(batcher: Batcher[int, int], items: Sequence[int]) -> list[object]:
+    return list(await asyncio.gather(*(batcher.submit(i) for i in items), return_exceptions=True))
+
+
+async def test_items_of_one_bucket_share_a_batch(batcher: Make) -> None:
+    model = Doubler()
+    assert await submit_all(batcher(model, bucket=lambda i: i % 2), range(6)) == [0, 2, 4, 6, 8, 10]
+    assert model.batches == [[0, 2, 4], [1, 3, 5]]
+
+
+async def test_no_batch_is_larger_than_the_largest(batcher: Make) -> None:
+    model = Doubler()
+    assert await submit_all(batcher(model, largest=4), range(10)) == [2 * i for i in range(10)]
+    assert [len(batch) for batch in model.batches] == [4, 4, 2]
+
+
+async def test_the_model_runs_in_the_executor(batcher: Make) -> None:
+    model = Doubler()
+    await submit_all(batcher(model), range(3))
+    assert all(name.startswith("device") for name in model.threads)
+
+
+async def test_a_poisonous_item_fails_alone(batcher: Make) -> None:
+    model = Doubler(poison=2)
+    answers = await submit_all(batcher(model), range(4))
+    assert isinstance(answers.pop(2), ValueError)
+    assert answers == [0, 2, 6]
+
+
+async def test_a_model_that_answers_too_little_fails_and_the_next_batch_runs(
+    batcher: Make,
+) -> None:
+    forgetful: Batcher[int, int] = batcher(lambda items: [2 * i for i in items if i != 1])
+    answers = await submit_all(forgetful, range(3))
+    assert isinstance(answers.pop(1), ValueError)
+    assert answers == [0, 4]
+    assert await forgetful.submit(5) == 10
+
+
+async def test_what_was_cancelled_while_it_waited_is_not_run(batcher: Make) -> None:
+    model = Doubler()
+    doubler = batcher(model)
+    tasks = [asyncio.create_task(doubler.submit(i)) for i in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    assert [await tasks[0], await tasks[2]] == [0, 4]
+    assert model.batches == [[0, 2]]
+
+
+async def test_close_leaves_nobody_waiting(batcher: Make) -> None:
+    """Neither those in the queue nor those whose batch is being run."""
+    model = Doubler()
+    model.gate.clear()
+    doubler = batcher(model, largest=2)
+    tasks = [asyncio.create_task(doubler.submit(i)) for i in range(5)]
+    await asyncio.to_thread(model.started.wait, 10)
+    assert doubler.depth == 3
+    await doubler.close()
+    model.gate.set()
+    answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers)
+    assert doubler.depth == 0
+
+
+async def test_each_batch_is_reported(batcher: Make) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def observe(model: str, size: int, waits: Sequence[float], seconds: float) -> None:
+        assert min(waits) >= 0
+        assert seconds >= 0
+        seen.append((model, size, len(waits)))
+
+    await submit_all(batcher(Doubler(), largest=2, observe=observe), range(3))
+    assert seen == [("double", 2, 2), ("double", 1, 1)]

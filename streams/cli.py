@@ -140,8 +140,7 @@ def watch(session: str | None, as_lines: bool, from_start: bool) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("demo-results.json"), show_default=True
 )
-@click.option("--headless", is_flag=True, help="No page is opened (there is none yet).")
-def demo(folder: Path, out: Path, headless: bool) -> None:
+def demo(folder: Path, out: Path) -> None:
     """Start Kafka and a worker, play a call, show what comes, and measure it."""
     from streams.demo import run_demo
 

@@ -51,4 +51,6 @@ class Settings(BaseSettings):
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez, /readyz listen")
     metrics_port: int = Field(9100, ge=0, le=65535, description="0: any free port")
-    log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = Field(
+        "INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Of our own log lines"
+    )

@@ -36,10 +36,10 @@ def faust_app(
         broker_max_poll_records=64,
         # Kafka returns a record that is larger than this, alone: it only bounds the others.
         consumer_max_fetch_size=2**20,
-        stream_buffer_maxsize=64,
+        stream_buffer_maxsize=16,
         # Windows hold records for seconds: revocation and shutdown must not wait for them.
         stream_wait_empty=False,
-        # No tables: then aiokafka's round-robin assignor is used, not Faust's.
+        # No tables: then the assignor is the one of `streams.transport`, not Faust's.
         table_standby_replicas=0,
         # Topics are made by `ensure_topics`; without the leader's topic Faust needs none.
         topic_allow_declare=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Collection
@@ -23,6 +24,9 @@ from streams.settings import Settings
 from streams.topics import ensure_topics
 
 log = logging.getLogger("tenor.worker")
+
+STOP_S = 10.0
+"""How long the consumers may take to commit and leave."""
 
 
 class WorkerError(Exception):
@@ -61,7 +65,7 @@ class Worker:
             log.info("ready: %s", ", ".join(self._names))
             await self._until_stopped(tasks)
             self._not_ready = "stopping"
-            await asyncio.gather(*(app.stop() for app in apps))
+            await self._stop_apps(apps)
             for task in tasks:
                 task.cancel()
             for agent in agents:
@@ -110,6 +114,13 @@ class Worker:
         for task in tasks:
             if task.done() and not self._stop.is_set():
                 self._fail(task.exception() or WorkerError("an agent stopped by itself"))
+
+    async def _stop_apps(self, apps: list[faust.App]) -> None:
+        stopping = [asyncio.create_task(app.stop()) for app in apps]
+        _, pending = await asyncio.wait(stopping, timeout=STOP_S)
+        if pending:
+            log.error("Kafka does not answer; what was not committed will be worked on again")
+            os._exit(1)  # Faust waits for a broker that is gone without end, and takes no cancel
 
     async def _watch_lag(self, apps: list[faust.App]) -> None:
         topics = Topics.of(self._settings.topic_prefix)

@@ -134,17 +134,17 @@ class Expert:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """From a Gaussian to a label: beyond `threshold` it is not neutral. The label's probability
-    is that of the true sentiment on its side of `cuts`, the deviation stretched by `stretch`."""
+    """From a Gaussian to a label: the probability of each is that of the true sentiment below,
+    between and above `cuts`, the deviation stretched by `stretch`. What is not more likely than
+    not negative or positive is neutral, and so is what nobody knows."""
 
-    threshold: float
     cuts: tuple[float, float]
     stretch: float
 
     def label(self, score: float) -> str:
-        if abs(score) <= self.threshold:
-            return "neutral"
-        return "positive" if score > 0 else "negative"
+        if score < self.cuts[0]:
+            return "negative"
+        return "positive" if score > self.cuts[1] else "neutral"
 
     def probability(self, label: str, score: float, deviation: float) -> float:
         """Calibrated probability that `label` is right."""
@@ -211,7 +211,7 @@ class FusionModel:
             experts=experts,
             prior_deviation=float(description["prior_deviation"]),
             emotion_prior=np.asarray(description["emotion_prior"], dtype=np.float32),
-            verdict=Verdict(verdict["threshold"], tuple(verdict["cuts"]), verdict["stretch"]),
+            verdict=Verdict(tuple(verdict["cuts"]), verdict["stretch"]),
             revision=revision,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ def tone(hertz: float, seconds: float = 1.0) -> Floats:
     """A buzz with harmonics, as a voice has them."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     waves = [np.sin(2 * np.pi * hertz * n * times) / n for n in range(1, 12)]
-    return (0.1 * np.sum(waves, axis=0)).astype(np.float32)
+    buzz: Floats = (0.1 * np.sum(waves, axis=0)).astype(np.float32)
+    return buzz
 
 
 def measure(audio: Floats, name: str) -> float:
@@ -37,7 +39,9 @@ def transcript(encoding: Floats) -> Transcript:
 
 @pytest.mark.parametrize("hertz", [90, 150, 220, 350])
 @pytest.mark.parametrize("heard", [lambda x: x, telephone], ids=["headset", "telephone"])
-def test_pitch_is_found_though_a_telephone_cuts_it_off(hertz: float, heard) -> None:  # noqa: ANN001
+def test_pitch_is_found_though_a_telephone_cuts_it_off(
+    hertz: float, heard: Callable[[Floats], Floats]
+) -> None:
     semitones = measure(heard(tone(hertz)), "pitch_median")
     assert 100 * 2 ** (semitones / 12) == pytest.approx(hertz, rel=0.03)
 
@@ -59,7 +63,8 @@ def test_prosody_is_always_finite(audio: Floats) -> None:
 
 def test_prosody_does_not_depend_on_the_gain() -> None:
     audio = np.concatenate([tone(120), np.zeros(8000, np.float32), tone(180)])
-    np.testing.assert_allclose(prosody(audio), prosody(audio / 8), atol=0.05)
+    quiet = (audio / 8).astype(np.float32)
+    np.testing.assert_allclose(prosody(audio), prosody(quiet), atol=0.05)
 
 
 def test_a_pause_is_measured() -> None:

@@ -15,7 +15,7 @@ from models.base import Encoder, ModelError
 from models.fusion import EMOTIONS, TENSORS, Expert, FusionModel, Item, Opinion, Verdict
 
 UNIFORM = np.full(7, 1 / 7, dtype=np.float32)
-VERDICT = Verdict(threshold=0.1, cuts=(-0.1, 0.1), stretch=1.0)
+VERDICT = Verdict(cuts=(-0.1, 0.1), stretch=1.0)
 
 
 def expert(encoder: str, *, log_variance: float = 0.0, full_s: float = 1.0) -> Expert:
@@ -161,7 +161,7 @@ def test_a_model_is_loaded_as_it_was_written(tmp_path: Path) -> None:
         "emotions": EMOTIONS,
         "emotion_prior": UNIFORM.tolist(),
         "prior_deviation": 0.5,
-        "verdict": {"threshold": 0.1, "cuts": [-0.1, 0.1], "stretch": 1.0},
+        "verdict": {"cuts": [-0.1, 0.1], "stretch": 1.0},
         "experts": {
             "text": {
                 "encoder": {"id": "words", "revision": "r1", "dimension": 2},

@@ -56,7 +56,7 @@ def faust_app(
     async def feed(stream: StreamT[Any]) -> None:
         async for event in cast(faust.Stream[Any], stream).noack().events():
             try:
-                await agent.handle(_record(event, names))
+                await agent.handle(_record(app, event, names))
             except Exception as error:
                 fail(error)
                 raise
@@ -80,8 +80,9 @@ def lag(app: faust.App) -> dict[str, int]:
     return total
 
 
-def _record(event: Any, names: dict[str, str]) -> Record:  # noqa: ANN401  (Faust is untyped)
+def _record(app: faust.App, event: Any, names: dict[str, str]) -> Record:  # noqa: ANN401  (Faust is untyped)
     message = event.message
+    offsets = cast(transport.TrackingConsumer, app.consumer).offsets
     return Record(
         topic=names[message.topic],
         partition=message.partition,
@@ -90,4 +91,5 @@ def _record(event: Any, names: dict[str, str]) -> Record:  # noqa: ANN401  (Faus
         value=message.value,
         headers=tuple(message.headers or ()),
         acknowledge=event.ack,
+        current=lambda: offsets.current(message.tp, message.offset, message.token),
     )

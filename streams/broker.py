@@ -90,8 +90,11 @@ class Broker:
         """Formats new data folders, starts every node, and returns when all of them answer.
 
         Raises:
-            BrokerError: a node ended or did not answer in time; its log is named.
+            BrokerError: a port is taken, or a node ended or did not answer in time; its log is
+                named.
         """
+        for node in self.nodes:
+            _check_free(node.port)
         cluster = self._cluster_id()
         for node in self.nodes:
             self._configure(node, cluster)
@@ -298,6 +301,18 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        # As Java does it: a connection that has just been closed does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise BrokerError(
+                f"port {port} is in use: choose another, or end what listens there"
+            ) from None
 
 
 def die_with_parent() -> Callable[[], None]:

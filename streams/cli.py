@@ -31,7 +31,11 @@ def main() -> None:
 
 @main.command()
 @click.option("--nodes", type=click.Choice(["1", "3"]), default="1", show_default=True)
-@click.option("--port", type=int, help="Of the first node; the others follow.  [default: free]")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    help="Of the first node; the others follow.  [default: free]",
+)
 @click.option(
     "--data", type=click.Path(path_type=Path), default=Path(".run/kafka"), show_default=True
 )
@@ -54,14 +58,19 @@ def broker(nodes: str, port: int | None, data: Path) -> None:
 def worker(agents: str) -> None:
     """Run stream agents, until Ctrl-C."""
     names = [name.strip() for name in agents.split(",") if name.strip()]
-    if unknown := set(names) - set(AGENTS):
-        raise click.BadParameter(f"no such agent: {', '.join(sorted(unknown))}; there are {AGENTS}")
+    if not names or (unknown := set(names) - set(AGENTS)):
+        wrong = f"no such agent: {', '.join(sorted(unknown))}" if names else "no agent is named"
+        raise click.BadParameter(f"{wrong}; there are {', '.join(AGENTS)}", param_hint="--agents")
     settings = settings_or_exit()
     log_to_stderr(settings.log_level)
-    with told_errors():
-        from streams.worker import Worker
+    brokers = brokers_of(settings)
+    from streams.worker import Worker, WorkerError
 
-        asyncio.run(Worker(settings, brokers_of(settings), names).run())
+    try:
+        with told_errors():
+            asyncio.run(Worker(settings, brokers, names).run())
+    except WorkerError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()

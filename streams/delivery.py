@@ -30,6 +30,7 @@ class Record:
     """A record as Kafka gave it; `topic` is the field of `Topics`, not the prefixed name.
 
     `acknowledge` is called once, when everything that the record leads to has been delivered.
+    `current` says whether this delivery still counts, or the partition went away meanwhile.
     """
 
     topic: str
@@ -39,6 +40,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     acknowledge: Callable[[], object]
+    current: Callable[[], bool] = lambda: True
 
 
 def producer(brokers: str) -> AIOKafkaProducer:

@@ -7,6 +7,7 @@ decoded. Every refusal is a `MediaError` whose reason is stable and whose messag
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
@@ -209,7 +210,8 @@ def _check_length(samples: int, rate: int, limits: Limits) -> None:
 
 
 def _kind(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]
+    text = re.sub(r"<[^<>]* object at 0x\w+>", "the value", str(error))
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 @cache

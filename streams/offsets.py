@@ -77,6 +77,11 @@ class OffsetTracker:
         deliveries = self._partitions.get(partition)
         return deliveries is not None and deliveries.done(offset, token)
 
+    def current(self, partition: Partition, offset: int, token: Token) -> bool:
+        """Whether this delivery still counts: not done, superseded or dropped."""
+        deliveries = self._partitions.get(partition)
+        return deliveries is not None and deliveries.in_flight.get(offset) == token
+
     def position(self, partition: Partition) -> int | None:
         """The next offset to read after a restart: the lowest in flight, else one past the highest
         seen; None if nothing was delivered since the partition came."""

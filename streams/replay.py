@@ -79,9 +79,10 @@ def _load_folder(folder: Path) -> Script:
         ]
         moments += [_message(each) for each in script.get("messages", [])]
         moments += [_picture(folder, each) for each in script.get("images", [])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        utterances = tuple(_utterance(each) for each in script.get("utterances", []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReplayError(f"{folder} is no folder with a usable script.json: {error!r}") from error
-    return Script(_in_order(moments), tuple(script.get("utterances", [])))
+    return Script(_in_order(moments), utterances)
 
 
 def _in_order(moments: list[Moment]) -> tuple[Moment, ...]:
@@ -114,6 +115,11 @@ def _chunks(samples: Pcm, rate: int, channel: str, *, telephone: bool) -> Iterat
             content_type="audio/PCMU;rate=8000" if telephone else f"audio/L16;rate={rate}",
             data=mu_law(chunk) if telephone else chunk.astype("<i2").tobytes(),
         )
+
+
+def _utterance(entry: dict[str, Any]) -> dict[str, Any]:
+    start, end = float(entry["start"]), float(entry["end"])
+    return {"channel": entry["channel"], "start": start, "end": end, "text": str(entry["text"])}
 
 
 def _message(entry: dict[str, Any]) -> Moment:

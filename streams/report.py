@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -127,8 +128,8 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     if not ranked:
         return {"p50": None, "p95": None}
     return {
-        name: round(ranked[min(len(ranked) - 1, int(share * len(ranked)))], 3)
-        for name, share in (("p50", 0.5), ("p95", 0.95))
+        name: round(ranked[math.ceil(percent * len(ranked) / 100) - 1], 3)
+        for name, percent in (("p50", 50), ("p95", 95))
     }
 
 

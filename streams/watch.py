@@ -127,8 +127,8 @@ class Screen:
                 )
             case ImageRecognized():
                 return self._speaker(result.channel) + _picture(result)
-            case SentimentWindow():
-                return self._speaker(result.channel or "together") + _mood(result)
+            case SentimentWindow() if result.channel:
+                return self._speaker(result.channel) + _mood(result)
             case SentimentSession():
                 return _summary(result)
         return None

@@ -150,9 +150,9 @@ class SessionWindows:
         return frozenset(self.marks) | self.sparse
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing waits in any window."""
-        return not self._open
+    def open(self) -> int:
+        """How many windows wait to be closed."""
+        return len(self._open)
 
     def step(self, event: Event) -> Outcome:
         """Takes the next event of the log."""
@@ -211,6 +211,8 @@ class SessionWindows:
             self._seen(item)
         if item.end < self.closed_until:
             self._awaited.pop(item.evidence, None)
+            if not covered:
+                self.known[item.id] = item.end
             outcome = Outcome() if covered else self._close(item)
             return Outcome(outcome.closed, outcome.advanced, not covered, covered, outcome.ended)
         self.known[item.id] = item.end

@@ -74,14 +74,18 @@ class Worker:
             raise WorkerError(f"{type(self._broken).__name__}: {self._broken}") from self._broken
 
     async def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> None:
-        runner, port = await metrics_server.serve(
-            self._metrics,
-            self._settings.metrics_host,
-            self._settings.metrics_port,
-            lambda: self._not_ready,
-        )
+        host, wanted = self._settings.metrics_host, self._settings.metrics_port
+        try:
+            runner, port = await metrics_server.serve(
+                self._metrics, host, wanted, lambda: self._not_ready
+            )
+        except OSError as error:
+            raise WorkerError(
+                f"cannot listen on TENOR_METRICS_HOST {host}, TENOR_METRICS_PORT {wanted}: "
+                f"{error.strerror}"
+            ) from error
         stack.push_async_callback(runner.cleanup)
-        log.info("metrics on http://%s:%d/metrics", self._settings.metrics_host, port)
+        log.info("metrics on http://%s:%d/metrics", host, port)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> tuple[list[Agent], list[faust.App]]:
         topics = Topics.of(self._settings.topic_prefix)

@@ -72,9 +72,8 @@ class Installation:
     workers: list[Worker] = field(default_factory=list)
 
     @property
-    def environment(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         return {
-            **os.environ,
             "TENOR_BROKERS": self.brokers,
             "TENOR_TOPIC_PREFIX": self.prefix,
             "TENOR_GROUP": self.prefix.rstrip("."),
@@ -92,7 +91,7 @@ class Installation:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "streams.cli", "worker", "--agents", ",".join(agents)],
-                env={**self.environment, "TENOR_METRICS_PORT": str(port), **more},
+                env={**os.environ, **self.settings, "TENOR_METRICS_PORT": str(port), **more},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

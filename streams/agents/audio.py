@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from models.base import Encoder, Floats, Transcript
 from streams import media
 from streams.agents import signals
-from streams.agents.base import Agent, Means, Refused, Session
+from streams.agents.base import Agent, Means, Refused, Session, place
 from streams.batching import Batcher
 from streams.captions import SAMPLE_RATE, Pcm, Segment, Segmenter
 from streams.delivery import Record, State
@@ -34,6 +34,8 @@ SOURCE: Final = "tenor/audio"
 JITTER_MS: Final = 250
 """How far a chunk's time stamp may be off from the end of the one before; beyond it, it counts."""
 PROGRESS_MS: Final = 1000
+REPEATS: Final = 64
+"""Chunks of a channel, beyond those being heard, that are known should they be sent again."""
 PER_MS: Final = SAMPLE_RATE // 1000
 
 Activity = tuple[Floats, Floats]
@@ -55,19 +57,29 @@ class Hearing:
     voice_encoder: Encoder
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk that is being heard, [start, end) in samples of its channel."""
+
+    record: Record
+    id: str
+    start: int
+    end: int
+
+
 @dataclass(slots=True)
 class Channel:
     """One audio track. `origin` is the event time (ms) of its sample 0.
 
-    `chunks` are those not yet acknowledged, with the samples at which each begins and ends;
-    `recent` the ids of the last chunks: one that is sent again is heard once.
+    `chunks` are those not yet acknowledged, with their ids and the samples at which each begins
+    and ends; `recent` the ids of the last ones before: what is sent again is heard once.
     """
 
     origin: int
     state: Floats
     segmenter: Segmenter = field(default_factory=Segmenter)
-    chunks: deque[tuple[Record, int, int]] = field(default_factory=deque)
-    recent: deque[str] = field(default_factory=lambda: deque(maxlen=64))
+    chunks: deque[Chunk] = field(default_factory=deque)
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=REPEATS))
     progress: int = 0
 
     @property
@@ -79,15 +91,21 @@ class Channel:
         """Event time (ms) of a sample."""
         return self.origin + sample // PER_MS
 
+    def knows(self, id_: str) -> bool:
+        """Whether this chunk has come before."""
+        return id_ in self.recent or any(chunk.id == id_ for chunk in self.chunks)
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """Where a channel goes on after a restart: `skip` samples into the chunk at `offset`, which
-    is event time `time`; without a time, wherever the next chunk says."""
+    is event time `time`. Anew: at the time of the next chunk, if that is later."""
 
     offset: int
     skip: int
-    time: int | None
+    time: int
+    anew: bool = False
+    recent: Sequence[str] = ()
 
 
 class AudioSession(Session):
@@ -101,11 +119,18 @@ class AudioSession(Session):
         self._done: int = state["done"] if state else -1
         self._ending: Event | None = None
         self._taken = -1  # up to this offset, every record is done or in `chunks`
-        self._marks = (
-            {name: Mark(*mark) for name, mark in state["channels"].items()} if state else {}
-        )
+        self._marks: dict[str, Mark] = {}
+        if state:
+            self._marks = {name: Mark(*mark) for name, mark in state["channels"].items()}
+        self.over = not self._live
+
+    @property
+    def _live(self) -> set[str]:
+        """The channels that go on: those heard, and those not heard again since a restart."""
+        return {*self._channels, *(name for name, mark in self._marks.items() if not mark.anew)}
 
     async def take(self, event: Event, record: Record) -> None:
+        self._taken = record.offset - 1
         if record.offset <= self._done:
             record.acknowledge()
         elif event.type is EventType.AUDIO_CHUNK:
@@ -119,68 +144,58 @@ class AudioSession(Session):
 
     def tick(self, silent_s: Callable[[str], float]) -> Event | None:
         after = self._agent.settings.idle_after_s
-        idle = {name for name in self._channels if silent_s(name) >= after}
+        idle = {name for name in self._live if silent_s(name) >= after}
         if not idle:
             return None
-        time = max(self._channels[name].now for name in idle)
-        return signals.tick(self._id, time, agent="audio", idle=idle)
+        return signals.tick(self._id, max(map(self._now, idle)), agent="audio", idle=idle)
+
+    def remember(self) -> State:
+        return self._state()
+
+    def _now(self, name: str) -> int:
+        channel = self._channels.get(name)
+        return channel.now if channel else self._marks[name].time
 
     async def _hear(self, event: Event, record: Record) -> None:
         mark = self._marks.get(event.channel)
         if mark and record.offset < mark.offset:
             record.acknowledge()
             return
-        self.over = False
         audio = await self._agent.decode_audio(event)
         time, whole = event.time, len(audio)
-        if mark:
-            del self._marks[event.channel]
-            if record.offset == mark.offset:
-                audio = audio[mark.skip :]
-            if mark.time is not None:
-                self._begin(event.channel, mark.time)
-                time = mark.time if record.offset == mark.offset else time
-        channel = self._channels.get(event.channel) or self._begin(event.channel, time)
-        audio = await self._place(event, time, channel, audio)
-        self._taken = record.offset
-        if len(audio):
-            await self._listen(event.channel, record, audio, whole)
-        else:
+        if mark and mark.skip and record.offset == mark.offset:
+            time, audio = mark.time, audio[mark.skip :]
+        channel = self._channels.get(event.channel) or self._begin(time, mark)
+        if channel.knows(event.id) or not len(audio):
             self._agent.metrics.events.labels("audio", "repeated").inc()
             record.acknowledge()
-
-    def _begin(self, name: str, time: int) -> Channel:
-        channel = Channel(time, self._agent.hearing.deaf)
-        self._channels[name] = channel
-        return channel
-
-    async def _place(self, event: Event, time: int, channel: Channel, audio: Pcm) -> Pcm:
-        """Holds the chunk's time stamp against where the channel is: cuts off what was there
-        before, and closes a gap with a record that says so."""
-        if event.id in channel.recent:
-            return audio[:0]
-        early = channel.now - time
-        if early > JITTER_MS:
-            if early * PER_MS >= len(audio):
-                raise Refused("late", f"the channel is {early} ms beyond the start of this chunk")
-            audio = audio[early * PER_MS :]
-        elif -early > JITTER_MS:
+            return
+        audio = _news(audio, channel.now - time)
+        self._marks.pop(event.channel, None)
+        self._channels[event.channel], self.over = channel, False
+        if time - channel.now > JITTER_MS:
             await self._skip(event.channel, channel, time)
-        channel.recent.append(event.id)
-        return audio
+        self._taken, end = record.offset, channel.segmenter.position + len(audio)
+        channel.chunks.append(Chunk(record, event.id, end - whole, end))
+        await self._listen(event.channel, audio)
+
+    def _begin(self, time: int, mark: Mark | None) -> Channel:
+        if mark:
+            time = max(time, mark.time) if mark.anew else mark.time
+        channel = Channel(time, self._agent.hearing.deaf)
+        channel.recent.extend(mark.recent if mark else [])
+        return channel
 
     async def _skip(self, name: str, channel: Channel, time: int) -> None:
         await self._finish(name, channel.segmenter.flush())
         gap = Gap(session=self._id, channel=name, start=channel.now, end=time, reason="no-audio")
         await self._agent.outbox.deliver([_result(gap)])
-        channel.origin += time - channel.now
+        # Counting from here, so that every segment begins at a whole millisecond.
+        channel.origin, channel.segmenter = time, Segmenter()
 
-    async def _listen(self, name: str, record: Record, audio: Pcm, whole: int) -> None:
-        """Hears audio, the end of a chunk of `whole` samples."""
+    async def _listen(self, name: str, audio: Pcm) -> None:
         channel = self._channels[name]
         segmenter = channel.segmenter
-        end = segmenter.position + len(audio)
-        channel.chunks.append((record, end - whole, end))
         segmenter.push(audio)
         while len(frames := segmenter.unscored()):
             channel.state, heard = await self._agent.hearing.activity.submit(
@@ -200,29 +215,26 @@ class AudioSession(Session):
 
     async def _settle(self, channel: Channel, sample: int) -> None:
         complete = []
-        while channel.chunks and channel.chunks[0][2] <= sample:
-            complete.append(channel.chunks.popleft()[0])
+        while channel.chunks and channel.chunks[0].end <= sample:
+            complete.append(channel.chunks.popleft())
+        channel.recent.extend(chunk.id for chunk in complete)
         await self._save()
-        for record in complete:
-            record.acknowledge()
+        for chunk in complete:
+            chunk.record.acknowledge()
 
     async def _save(self) -> None:
-        marks = self._marks | {name: self._mark(each) for name, each in self._channels.items()}
-        await self._agent.checkpoint(
-            self._partition,
-            self._id,
-            {
-                "done": self._done,
-                "channels": {name: (m.offset, m.skip, m.time) for name, m in marks.items()},
-            },
-        )
+        await self._agent.checkpoint(self._partition, self._id, self._state())
 
-    def _mark(self, channel: Channel) -> Mark:
-        sample = channel.segmenter.start
-        if not channel.chunks:
-            return Mark(self._taken + 1, 0, channel.time(sample))
-        record, start, _ = channel.chunks[0]
-        return Mark(record.offset, sample - start, channel.time(sample))
+    def _state(self) -> State:
+        marks = self._marks | {name: self._mark(each) for name, each in self._channels.items()}
+        return {"done": self._done, "channels": {name: astuple(m) for name, m in marks.items()}}
+
+    def _mark(self, channel: Channel, *, anew: bool = False) -> Mark:
+        offset, skip, sample = self._taken + 1, 0, channel.segmenter.start
+        if channel.chunks:
+            first = channel.chunks[0]
+            offset, skip = first.record.offset, sample - first.start
+        return Mark(offset, skip, channel.time(sample), anew, tuple(channel.recent))
 
     async def _say(self, name: str, channel: Channel, segment: Segment) -> list[tuple[str, Event]]:
         span: dict[str, Any] = {
@@ -235,8 +247,8 @@ class AudioSession(Session):
             return [_result(Silence(**span))]
         try:
             return await self._recognize(span, _floats(segment.audio))
-        except Exception:  # a gap speaks for the audio; the rest of the session goes on
-            log.exception("speech recognition failed on %d ms", span["end"] - span["start"])
+        except Exception as error:  # a gap speaks for the audio; the rest of the session goes on
+            log.error("speech recognition failed: %s in %s", type(error).__name__, place(error))
             return [_result(Gap(**span, reason="recognition-failed"))]
 
     async def _recognize(self, span: dict[str, Any], audio: Floats) -> list[tuple[str, Event]]:
@@ -271,26 +283,26 @@ class AudioSession(Session):
             await self._agent.outbox.deliver([("features", event)])
 
     async def _idle(self, idle: Iterable[str], record: Record) -> None:
-        """Flushes these channels and forgets where they were: what comes next begins anew."""
-        self._taken = record.offset
-        for name in set(idle) & set(self._channels):
-            await self._finish(name, self._channels[name].segmenter.flush())
-            del self._channels[name]
-            self._marks[name] = Mark(record.offset + 1, 0, None)
-        if not self._channels:
+        """Flushes these channels: each begins anew with what comes next."""
+        for name in sorted(self._live & set(idle)):
+            if name in self._channels:
+                await self._finish(name, self._channels[name].segmenter.flush())
+                self._marks[name] = self._mark(self._channels.pop(name), anew=True)
+            elif self._marks[name].offset <= record.offset:  # else this was done before a restart
+                self._marks[name] = replace(self._marks[name], anew=True)
+        if not self._live:
             await self._close(record)
         await self._save()
         record.acknowledge()
 
     async def _end(self, event: Event, record: Record) -> None:
         self._ending = signals.ended(self._id, event.time, input_="audio")
-        await self._idle(frozenset(self._channels), record)
+        await self._idle(self._live, record)
 
     async def _close(self, record: Record) -> None:
         if self._ending:
             await self._agent.outbox.deliver([("features", self._ending)])
         self._done = record.offset
-        self._marks.clear()
         self.over = True
 
 
@@ -328,6 +340,16 @@ def distrust(transcript: Transcript) -> str | None:
     if transcript.compression_ratio > 2.4:
         return "repetition"
     return None
+
+
+def _news(audio: Pcm, early: int) -> Pcm:
+    """What a chunk adds that starts `early` ms before its channel's end; jitter counts as none.
+    Raises Refused if it adds nothing: such a chunk leaves no trace in the channel."""
+    if early <= JITTER_MS:
+        return audio
+    if early * PER_MS >= len(audio):
+        raise Refused("late", f"the channel is {early} ms beyond the start of this chunk")
+    return audio[early * PER_MS :]
 
 
 def _result(result: Result) -> tuple[str, Event]:

@@ -8,12 +8,13 @@ agent knows nothing of Faust: whoever calls `handle` and `revoke` may be anythin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from aiokafka.errors import KafkaError
@@ -120,8 +121,7 @@ class Lane:
 
     async def close(self) -> None:
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.gather(self._task, return_exceptions=True)  # its failure was told already
 
     async def _run(self, take: Callable[[Lane, Event, Record], Awaitable[None]]) -> None:
         while True:
@@ -175,33 +175,41 @@ class Agent(ABC):
             record.acknowledge()
             return
         await self._room.take(len(event.data))
-        lane = await self._lane(record.partition, event.session)
-        lane.put(event, record)
+        await self._restore(record)
+        if record.current():
+            self._lane(record.partition, event.session).put(event, record)
+        else:  # the partition was revoked while we waited; it will come again
+            await self._room.give_back(len(event.data))
 
     async def revoke(self, partitions: Collection[int]) -> None:
         """Forgets partitions that went to another worker; nothing of them is acknowledged."""
-        for key in [key for key in self._lanes if key[0] in partitions]:
-            lane = self._lanes.pop(key)
+        keys = [key for key in self._lanes if key[0] in partitions]
+        lanes = [self._lanes.pop(key) for key in keys]
+        for partition in partitions:
+            self._restored.pop(partition, None)
+        for lane in lanes:
             await lane.close()
             while not lane.queue.empty():
                 event, _ = lane.queue.get_nowait()
                 await self._room.give_back(len(event.data))
-        for partition in partitions:
-            self._restored.pop(partition, None)
 
     async def watch_idleness(self, every_s: float = 0.5) -> None:
         """Writes ticks for sessions in which something waits for what does not come."""
         while True:
             await asyncio.sleep(every_s)
-            self.metrics.sessions.labels(self.name).set(len(self._lanes))
-            for (partition, session), lane in list(self._lanes.items()):
-                if lane.busy or lane.ticked:
+            self.observe([lane.session for lane in self._lanes.values()])
+            for key, lane in list(self._lanes.items()):
+                if lane.busy or lane.ticked or self._lanes.get(key) is not lane:
                     continue
                 if tick := lane.session.tick(lane.silent_s):
                     lane.ticked = True
                     await self.outbox.deliver([(self.inputs[0], tick)])
                 elif lane.session.over:
-                    await self._forget((partition, session))
+                    await self._forget(key)
+
+    def observe(self, sessions: Collection[Session]) -> None:
+        """Exports what is in memory."""
+        self.metrics.sessions.labels(self.name).set(len(sessions))
 
     def source(self, event: Event) -> str:
         """Whose sign of life an event is."""
@@ -220,9 +228,14 @@ class Agent(ABC):
                 record.key, record.value, record.headers, now=self._means.now(), accept=accept
             )
 
-    async def _lane(self, partition: int, session: str) -> Lane:
-        if self.keeps_state and partition not in self._restored:
-            self._restored[partition] = await self._means.checkpoints.load(self.name, partition)
+    async def _restore(self, record: Record) -> None:
+        partition = record.partition
+        if self.keeps_state and record.current() and partition not in self._restored:
+            states = await self._means.checkpoints.load(self.name, partition)
+            if record.current():  # else they may be outdated when the partition comes again
+                self._restored[partition] = states
+
+    def _lane(self, partition: int, session: str) -> Lane:
         lane = self._lanes.get((partition, session))
         if lane is None:
             state = self._restored.get(partition, {}).pop(session, None)
@@ -244,8 +257,10 @@ class Agent(ABC):
             self._means.fail(error)
             raise
         except Exception as error:
-            log.exception("%s: %s failed", self.name, record.topic)
-            await self._refuse(record, "internal-error", f"{type(error).__name__}: {error}")
+            # Not the error's own text: it may quote what was said.
+            what = f"{type(error).__name__} in {place(error)}"
+            log.error("%s agent, topic %s: %s", self.name, record.topic, what)
+            await self._refuse(record, "internal-error", what)
         finally:
             await self._room.give_back(len(event.data))
 
@@ -259,13 +274,19 @@ class Agent(ABC):
 
     async def _forget(self, key: tuple[int, str]) -> None:
         lane = self._lanes.pop(key)
-        await lane.close()
         if (state := lane.session.remember()) is not None:
             states = self._restored.setdefault(key[0], {})
             states[key[1]] = state
             while len(states) > REMEMBERED:
                 states.pop(next(iter(states)))
+        await lane.close()
 
     async def close(self) -> None:
         """Ends all lanes."""
         await self.revoke({partition for partition, _ in self._lanes})
+
+
+def place(error: BaseException) -> str:
+    """Where an error was raised, as file:line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

@@ -7,14 +7,15 @@ with the last checkpoint, is exactly the state that was lost.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from models.base import Encoder
 from streams.agents import signals
-from streams.agents.base import Agent, Means, Refused, Session
+from streams.agents.base import Agent, Means, Refused, Session, place
 from streams.batching import Batcher
 from streams.delivery import Record, State
 from streams.events import Event, EventType
@@ -29,6 +30,8 @@ from streams.results import (
     result_event,
 )
 from streams.windows import Ended, Item, Outcome, Progress, Rules, SessionWindows, Tick, Window
+
+log = logging.getLogger(__name__)
 
 SOURCE: Final = "tenor/join"
 EVERYBODY: Final = ""
@@ -128,15 +131,17 @@ class JoinSession(Session):
     async def take(self, event: Event, record: Record) -> None:
         self.over = False
         outcome = self._step(event, record)
+        if outcome.late:  # told before a checkpoint covers it; it had its effect on the watermark
+            self._agent.metrics.late.inc()
+            await self._agent.outbox.dead_letter(
+                record, "late", "the window of this feature has been closed and delivered"
+            )
         if outcome.repeated:
             record.acknowledge()
-        elif event.type is not EventType.FEATURE:
+        elif outcome.late or event.type is not EventType.FEATURE:
             self._uncovered.append(record)
         if outcome.advanced:
             await self._deliver(outcome)
-        if outcome.late:
-            self._agent.metrics.late.inc()
-            raise Refused("late", "the window of this feature has been closed and delivered")
 
     def tick(self, silent_s: Callable[[str], float]) -> Event | None:
         """Idle sources hold windows back no longer; a session without live audio goes by ticks."""
@@ -155,6 +160,11 @@ class JoinSession(Session):
         if idle or undated or (windows.ended and not windows.sources):
             return self._tick(idle, until)
         return None
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that hold something and are not closed."""
+        return self._windows.open
 
     def remember(self) -> State:
         return self._state()
@@ -176,7 +186,7 @@ class JoinSession(Session):
             Tick(
                 record.offset,
                 signals.idle_sources(event),
-                int(event.extensions.get("until", "0")),
+                signals.idle_until(event),
                 expire="expire" in event.extensions,
             )
         )
@@ -200,7 +210,10 @@ class JoinSession(Session):
     async def _deliver(self, outcome: Outcome) -> None:
         results: list[Result] = []
         for window in outcome.closed:
-            results += await self._judge(window)
+            try:
+                results += await self._judge(window)
+            except Exception as error:  # the rest of the session goes on
+                await self._give_up(window, f"{type(error).__name__} in {place(error)}")
         if outcome.ended and self._courses:
             results.append(self._summary())
         events = [("sentiment", result_event(result, source=SOURCE)) for result in results]
@@ -209,6 +222,11 @@ class JoinSession(Session):
             self._courses, self._captions, self.over = {}, 0, True
         await self._agent.outbox.checkpoint("join", self._partition, self._id, self._state())
         self._acknowledge(outcome.closed)
+
+    async def _give_up(self, window: Window, why: str) -> None:
+        log.error("fusion failed: %s", why)
+        for item in window.items:
+            await self._agent.outbox.dead_letter(item.payload.record, "fusion-failed", why)
 
     def _acknowledge(self, closed: Iterable[Window]) -> None:
         for window in closed:
@@ -220,12 +238,15 @@ class JoinSession(Session):
 
     async def _judge(self, window: Window) -> list[SentimentWindow]:
         features = [item.payload.feature for item in window.items]
-        self._captions += sum(feature.kind == "caption" for feature in features)
         channels = sorted({feature.channel for feature in features} - {EVERYBODY})
+        owns = {
+            channel: [f for f in features if channel in (EVERYBODY, f.channel)]
+            for channel in [EVERYBODY, *channels]
+        }
+        opinions = [await self._agent.judgement.judge.submit(own) for own in owns.values()]
+        self._captions += sum(feature.kind == "caption" for feature in features)
         results = []
-        for channel in [EVERYBODY, *channels]:
-            own = [f for f in features if channel in (EVERYBODY, f.channel)]
-            opinion = await self._agent.judgement.judge.submit(own)
+        for (channel, own), opinion in zip(owns.items(), opinions, strict=True):
             if opinion is not None:
                 self._courses.setdefault(channel, Course()).add(window, opinion.score)
                 results.append(self._sentiment(window, channel, own, opinion))
@@ -284,6 +305,11 @@ class JoinAgent(Agent):
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
         return JoinSession(self, partition, session, state)
+
+    def observe(self, sessions: Collection[Session]) -> None:
+        super().observe(sessions)
+        open_windows = (each.open_windows for each in sessions if isinstance(each, JoinSession))
+        self.metrics.windows.set(sum(open_windows))
 
     def source(self, event: Event) -> str:
         """The source by the attributes of a feature, a progress or an end."""

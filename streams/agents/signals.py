@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from streams.events import Event, EventType, event_id
+from streams.events import CodecError, Event, EventType, event_id
 
 
 def progress(session: str, time: int, *, input_: str, channel: str = "") -> Event:
@@ -61,5 +61,20 @@ def tick(
 
 
 def idle_sources(event: Event) -> frozenset[str]:
-    """The sources that a tick names."""
-    return frozenset(json.loads(event.extensions.get("idle", "[]")))
+    """The sources that a tick names. Raises CodecError bad-tick."""
+    try:
+        names = json.loads(event.extensions.get("idle", "[]"))
+    except (ValueError, RecursionError):
+        raise CodecError("bad-tick", "ce_idle is not JSON") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CodecError("bad-tick", "ce_idle must be a JSON list of strings")
+    return frozenset(names)
+
+
+def idle_until(event: Event) -> int:
+    """The event time (ms) up to which nothing more is awaited, 0 if a tick names none. Raises
+    CodecError bad-tick."""
+    text = event.extensions.get("until", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise CodecError("bad-tick", "ce_until must be milliseconds since the epoch, in digits")
+    return int(text)

@@ -147,7 +147,7 @@ def test_a_session_ends_with_its_last_event_and_leaves_nothing(log: list[Event])
     needed = [e for e in log if isinstance(e, Ended) or (isinstance(e, Item) and ":words" in e.id)]
     assert run.ended[0] == needed[-1].offset
     state = run.windows.snapshot()
-    assert run.windows.empty
+    assert not run.windows.open
     assert not run.windows._awaited
     assert not run.windows._arrived
     assert not any(state[name] for name in ("marks", "idle", "ended", "sparse"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def _string(text: str) -> bytes:
     return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
 
 
-def _write(path: Path, variables: dict[str, Array], kind: str = "WhisperSpec") -> Path:
+def _write(path: Path, variables: Mapping[str, Array], kind: str = "WhisperSpec") -> Path:
     data = struct.pack("<I", 6) + _string(kind) + struct.pack("<II", 3, len(variables))
     for name, value in variables.items():
         data += _string(name) + struct.pack("<B", value.ndim)
@@ -30,7 +31,7 @@ def _write(path: Path, variables: dict[str, Array], kind: str = "WhisperSpec") -
 
 
 def test_variables_come_back_as_written(tmp_path: Path) -> None:
-    written = {
+    written: dict[str, Array] = {
         "encoder/conv1/weight": np.arange(12, dtype=np.float16).reshape(2, 2, 3),
         "decoder/num_heads": np.array(6, np.int16),
     }
@@ -42,7 +43,7 @@ def test_variables_come_back_as_written(tmp_path: Path) -> None:
 
 
 def test_int8_is_scaled_back_row_by_row(tmp_path: Path) -> None:
-    written = {
+    written: dict[str, Array] = {
         "decoder/embeddings/weight": np.array([[127, -127], [64, 0]], np.int8),
         "decoder/embeddings/weight_scale": np.array([127, 32], np.float32),
     }

@@ -1,0 +1,352 @@
+"""The world around one agent, for tests of crash and replay: a partition's log, what outlives a
+process, and the moment at which it dies.
+
+Kafka and the models are stood in for: both are tested elsewhere, and here thousands of lives of an
+agent have to be short and the same each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+from hypothesis import strategies as st
+
+from models.base import Encoder, Floats, Transcript
+from streams import codec
+from streams.agents.audio import Activity, AudioAgent, Hearing
+from streams.agents.base import Agent, Means
+from streams.agents.join import JoinAgent, Judgement
+from streams.batching import Batcher
+from streams.captions import FRAME
+from streams.delivery import Checkpoints, Outbox, Record, State
+from streams.events import Event, EventType
+from streams.features import Feature
+from streams.metrics import Metrics
+from streams.offsets import OffsetTracker
+from streams.settings import Settings
+
+T = TypeVar("T")
+
+T0: Final = 1_700_000_000_000
+"""Event time (ms) at which every test's conversation begins."""
+PLACE: Final = ("topic", 0)
+PATIENCE_S: Final = 60
+_DEVICE: Final = ThreadPoolExecutor(1, "models-of-tests")
+
+VOICE: Final = Encoder("voice-of-tests", "1", 3)
+TEXT: Final = Encoder("text-of-tests", "1", 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """The end of a life: at this call of the outbox, `part` of which still takes effect."""
+
+    call: int
+    part: float
+
+
+@dataclass
+class World:
+    """What outlives a process: the log, the offsets, what was delivered, and the checkpoints."""
+
+    topic: str
+    log: Sequence[Event]
+    delivered: list[tuple[str, Event]] = field(default_factory=list)
+    dead_letters: set[tuple[int, str]] = field(default_factory=set)
+    states: dict[str, str] = field(default_factory=dict)
+    position: int = 0
+    broken_promises: list[str] = field(default_factory=list)
+
+    def results(self) -> dict[str, Any]:
+        """Everything final that was said, by id: what may never differ between two runs."""
+        found: dict[str, Any] = {}
+        for topic, event in self.delivered:
+            if event.type is EventType.PROGRESS:
+                continue
+            content = (topic, event.type, event.channel, event.time, event.extensions, event.data)
+            assert found.setdefault(event.id, content) == content, "an id with two contents"
+        return found | {f"dead letter {each}": each for each in self.dead_letters}
+
+    def said(self, *types: EventType) -> list[dict[str, Any]]:
+        """The JSON results of these types, each once, in the order of their spans."""
+        events = {event.id: event for _, event in self.delivered if event.type in types}
+        values: list[dict[str, Any]] = [json.loads(event.data) for event in events.values()]
+        return sorted(values, key=lambda value: (value["start"], value["end"]))
+
+
+class Desk:
+    """Outbox and checkpoints of one process. A deadly blow stops every call for good."""
+
+    def __init__(self, world: World, blow: Blow | None = None, *, deadly: bool = True) -> None:
+        self._world = world
+        self._blow = blow
+        self._deadly = deadly
+        self._down = False
+        self.calls = 0
+        self.struck = asyncio.Event()
+
+    async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
+        await self._call([partial(self._world.delivered.append, each) for each in events])
+
+    async def dead_letter(self, record: Record, reason: str, message: str) -> None:
+        await self._call([lambda: self._world.dead_letters.add((record.offset, reason))])
+
+    async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
+        text = json.dumps(state)
+        await self._call([lambda: self._world.states.update({session: text})])
+
+    async def load(self, agent: str, partition: int) -> dict[str, State]:
+        await asyncio.sleep(0)
+        return {session: json.loads(text) for session, text in self._world.states.items()}
+
+    async def _call(self, effects: Sequence[Callable[[], object]]) -> None:
+        await asyncio.sleep(0)
+        call, self.calls = self.calls, self.calls + 1
+        if self._down:
+            await asyncio.Future()
+        hit = self._blow is not None and self._blow.call == call
+        before = round(self._blow.part * len(effects)) if self._blow and hit else len(effects)
+        for effect in effects[:before]:
+            effect()
+        if hit:
+            self.struck.set()
+            self._down = self._deadly
+            await (asyncio.Future() if self._deadly else asyncio.sleep(0))
+        for effect in effects[before:]:
+            effect()
+        await asyncio.sleep(0)
+
+
+class Assignment:
+    """The partition in an agent's hands, from the committed position on."""
+
+    def __init__(self, world: World, agent: Agent) -> None:
+        self._world = world
+        self._agent = agent
+        self._tracker = OffsetTracker()
+        self._moved = asyncio.Event()
+        self._over = False
+
+    async def work(self, *, paced: bool) -> None:
+        """Hands the log over and waits until all of it is acknowledged. Paced: one by one."""
+        for offset in range(self._world.position, len(self._world.log)):
+            await self._agent.handle(self._record(offset))
+            while paced and self._busy():  # noqa: ASYNC110  (a lane tells nobody)
+                await asyncio.sleep(0.0005)
+        while self._tracker.in_flight(PLACE):
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _busy(self) -> bool:
+        return any(lane.busy for lane in self._agent._lanes.values())
+
+    def end(self) -> None:
+        """The position is committed; what is acknowledged from now on breaks a promise."""
+        position = self._tracker.position(PLACE)
+        self._world.position = self._world.position if position is None else position
+        self._over = True
+
+    def _record(self, offset: int) -> Record:
+        token = self._tracker.begin(PLACE, offset)
+
+        def acknowledge() -> None:
+            if self._over:
+                self._world.broken_promises.append(f"{offset} acknowledged after revocation")
+            elif not self._tracker.done(PLACE, offset, token):
+                self._world.broken_promises.append(f"{offset} acknowledged twice")
+            self._moved.set()
+
+        key, value, headers = codec.encode(self._world.log[offset])
+        topic = self._world.topic
+        return Record(
+            topic, 0, offset, key, value, tuple(headers), acknowledge, lambda: not self._over
+        )
+
+
+MakeAgent = Callable[[Means, Callable[..., Batcher[Any, Any]]], Agent]
+
+
+class Process:
+    """An agent with its batchers, and what it works with."""
+
+    def __init__(self, world: World, make: MakeAgent, desk: Desk) -> None:
+        self.world = world
+        self.desk = desk
+        self.clock = 0.0
+        self._batchers: list[Batcher[Any, Any]] = []
+        means = Means(
+            Settings(),
+            cast(Outbox, desk),
+            cast(Checkpoints, desk),
+            Metrics(),
+            fail=lambda error: None,
+            clock=lambda: self.clock,
+            now=lambda: T0,
+        )
+        self.agent = make(means, self._batcher)
+
+    async def assigned(self, *, paced: bool, revoked: bool = False) -> None:
+        """Works until everything is acknowledged or the blow falls, and commits the position."""
+        assignment = Assignment(self.world, self.agent)
+        work = asyncio.create_task(assignment.work(paced=paced))
+        struck = asyncio.create_task(self.desk.struck.wait())
+        both: set[asyncio.Task[Any]] = {work, struck}
+        done, _ = await asyncio.wait(both, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if revoked:
+            await self.agent.revoke({0})
+        assignment.end()
+        work.cancel()
+        struck.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+        assert done, "not everything was acknowledged"
+        if work in done:
+            work.result()
+
+    async def close(self) -> None:
+        await self.agent.close()
+        for batcher in self._batchers:
+            await batcher.close()
+        assert self.agent._room._free == self.agent._room._size
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    def _batcher(self, name: str, run: Callable[[Any], Any]) -> Batcher[Any, Any]:
+        self._batchers.append(
+            Batcher(name, lambda items: [run(item) for item in items], _DEVICE, wait_s=0.0)
+        )
+        return self._batchers[-1]
+
+
+def live(world: World, make: MakeAgent, blow: Blow | None = None, *, paced: bool = False) -> int:
+    """One process's life, to the end of the log or to the blow; how often it wrote."""
+
+    async def whole() -> int:
+        process = Process(world, make, Desk(world, blow))
+        await process.assigned(paced=paced)
+        await process.close()
+        return process.desk.calls
+
+    return asyncio.run(whole())
+
+
+def live_on(world: World, make: MakeAgent, blow: Blow) -> None:
+    """A process that loses its partition at the blow, and gets it back."""
+
+    async def whole() -> None:
+        process = Process(world, make, Desk(world, blow, deadly=False))
+        await process.assigned(paced=False, revoked=True)
+        process.desk.struck.clear()
+        await process.assigned(paced=False)
+        await process.close()
+
+    asyncio.run(whole())
+
+
+def undisturbed(topic: str, log: Sequence[Event], make: MakeAgent) -> tuple[World, int]:
+    """The world after an undisturbed life, and how many calls that took."""
+    world = World(topic, log)
+    calls = live(world, make)
+    assert world.position == len(log)
+    assert not world.broken_promises
+    return world, calls
+
+
+def blows(calls: int) -> st.SearchStrategy[list[tuple[Blow, bool]]]:
+    """Up to three deaths, and whether the life before each was paced."""
+    blow = st.builds(Blow, st.integers(0, max(0, calls - 1)), st.sampled_from([0.0, 0.5, 1.0]))
+    return st.lists(st.tuples(blow, st.booleans()), min_size=1, max_size=3)
+
+
+@st.composite
+def interleaved(draw: st.DrawFn, logs: Sequence[Sequence[T]]) -> list[T]:
+    """One log of several whose own order is kept."""
+    order = [place for place, log in enumerate(logs) for _ in log]
+    rest = [iter(log) for log in logs]
+    return [next(rest[place]) for place in draw(st.permutations(order))]
+
+
+def listening(means: Means, batcher: Callable[..., Batcher[Any, Any]]) -> Agent:
+    """The audio agent, with ears that are a function of the audio."""
+    hearing = Hearing(
+        activity=batcher("vad", _activity),
+        recognize=batcher("speech", _recognize),
+        voice=batcher("voice", _voice),
+        deaf=np.zeros(1, np.float32),
+        speech_encoder=Encoder("speech-of-tests", "1", 3),
+        voice_encoder=VOICE,
+    )
+    return AudioAgent(means, hearing)
+
+
+def _activity(item: Activity) -> Activity:
+    """Loudness with a memory."""
+    state, audio = item
+    level, heard = float(state[0]), []
+    for frame in audio.reshape(-1, FRAME):
+        level = 0.5 * level + 0.5 * min(1.0, 8 * float(np.abs(frame).mean()))
+        heard.append(level)
+    return np.array([level], np.float32), np.array(heard, np.float32)
+
+
+def _recognize(audio: Floats) -> Transcript:
+    """Says a name of the audio. Of 8 utterances one is poison, one distrusted, one of no words."""
+    name = hashlib.sha1(audio.tobytes(), usedforsecurity=False)
+    chance = name.digest()[0] % 8
+    if chance == 0:
+        raise ValueError("poison")
+    return Transcript(
+        text="" if chance == 1 else name.hexdigest(),
+        words=(),
+        language="en",
+        no_speech_probability=0.0,
+        average_log_probability=0.0,
+        compression_ratio=3.0 if chance == 2 else 1.0,
+        encoding=np.zeros(2, np.float32),
+    )
+
+
+def _voice(item: tuple[Floats, Transcript]) -> Floats:
+    audio, transcript = item
+    return np.array([len(audio), np.abs(audio).mean(), len(transcript.text)], np.float32)
+
+
+@dataclass(frozen=True)
+class View:
+    """An opinion."""
+
+    score: float
+    evidence: tuple[tuple[str, float], ...]
+    label: str = "neutral"
+    deviation: float = 0.5
+    confidence: float = 0.5
+    emotions: dict[str, float] = field(default_factory=dict)
+    contributions: dict[str, float] = field(default_factory=dict)
+
+
+def joining(means: Means, batcher: Callable[..., Batcher[Any, Any]]) -> Agent:
+    """The join agent, with an opinion that is a function of the set of features."""
+    judgement = Judgement(
+        judge=batcher("fusion", _judge),
+        label=lambda score: "positive" if score > 0 else "negative",
+        encoders={"voice": VOICE, "text": TEXT},
+        model="fusion-of-tests",
+    )
+    return JoinAgent(means, judgement)
+
+
+def _judge(features: Sequence[Feature]) -> View | None:
+    names = sorted((f"{f.modality}{f.evidence}", place) for place, f in enumerate(features))
+    if not names:
+        return None
+    if any(feature.evidence == "poison" for feature in features):
+        raise ValueError("poison")
+    digest = hashlib.sha1(json.dumps([n for n, _ in names]).encode(), usedforsecurity=False)
+    evidence = tuple((str(place), 1 / len(names)) for _, place in names)
+    return View(digest.digest()[0] / 255 * 2 - 1, evidence)

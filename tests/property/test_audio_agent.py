@@ -1,0 +1,337 @@
+"""The audio agent, killed at any moment: the captions, silences and gaps are those of a calm run.
+
+The calls are short and odd: chunks of any length, jitter, losses, repeats, late and broken chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.agents import signals
+from streams.agents.audio import JITTER_MS
+from streams.events import Event, EventType
+from streams.media import Pcm, mu_law
+from tests.property.agents import (
+    T0,
+    Assignment,
+    Blow,
+    Desk,
+    Process,
+    World,
+    blows,
+    interleaved,
+    listening,
+    live,
+    live_on,
+    undisturbed,
+)
+
+SPOKEN = (EventType.CAPTION_FINAL, EventType.CAPTION_SILENCE, EventType.CAPTION_GAP)
+FATES = ["good"] * 10 + ["lost", "broken", "repeated", "repeated later", "late", "overlapping"]
+
+
+class Chunk(Event):
+    """An event whose audio is not printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.session} {self.id} at {self.time - T0} ms, {len(self.data)} bytes>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ANN401  (Hypothesis asks)
+        printer.text(repr(self))
+
+
+def chunk(session: str, channel: str, time: int, audio: Pcm, id_: str = "") -> Chunk:
+    return Chunk(
+        type=EventType.AUDIO_CHUNK,
+        id=id_ or f"{channel}-{time}-{len(audio)}",
+        source="test",
+        session=session,
+        time=time,
+        channel=channel,
+        content_type="audio/L16;rate=16000",
+        data=audio.astype("<i2").tobytes(),
+    )
+
+
+def end(session: str, time: int = T0) -> Event:
+    return Event(EventType.SESSION_ENDED, f"end-{session}", "test", session, time)
+
+
+def tick(session: str, time: int, *channels: str) -> Event:
+    return signals.tick(session, time, agent="audio", idle=channels)
+
+
+def sound(loud: bool, samples: int, seed: int = 0) -> Pcm:
+    """Noise that is speech to the detector of these tests, or is not."""
+    top = 9000 if loud else 60
+    return np.random.default_rng(seed).integers(-top, top, samples).astype(np.int16)
+
+
+@st.composite
+def tracks(draw: st.DrawFn, session: str, channel: str, *, calm: bool = False) -> list[Event]:
+    """The chunks of one channel, as they arrive."""
+    pieces = draw(
+        st.lists(st.tuples(st.booleans(), st.integers(300, 2500)), min_size=1, max_size=4)
+    )
+    audio = np.concatenate([sound(loud, ms * 16, seed) for seed, (loud, ms) in enumerate(pieces)])
+    events: list[Event] = []
+    start = 0
+    while start < len(audio):
+        length = 16 * draw(st.sampled_from([20, 100, 400, 1000, 1999])) + draw(st.integers(0, 15))
+        time = T0 + start // 16 + draw(st.integers(0, 120))
+        event = chunk(session, channel, time, audio[start : start + length], f"{channel}{start}")
+        fate = "good" if calm else draw(st.sampled_from(FATES))
+        events += _arrivals(event, fate, events)
+        start += length
+    return events
+
+
+def _arrivals(event: Event, fate: str, before: Sequence[Event]) -> list[Event]:
+    """What the log gets of a chunk."""
+    early = replace(event, id=event.id + "early", time=event.time - 300)
+    late = replace(event, id=event.id + "late", time=event.time - 3000)
+    return {
+        "lost": [],
+        "broken": [replace(event, data=event.data[:-1])],
+        "repeated": [event, event],
+        "repeated later": [event, *before[-3:]],
+        "late": [event, late],
+        "overlapping": [early, event],
+    }.get(fate, [event])
+
+
+@st.composite
+def sessions(draw: st.DrawFn, session: str) -> list[Event]:
+    """One or two channels, maybe a tick, the end, maybe more after it."""
+    names = ["customer", "agent"][: draw(st.integers(1, 2))]
+    log = draw(interleaved([draw(tracks(session, name)) for name in names]))
+    if draw(st.booleans()):
+        idle = draw(st.sets(st.sampled_from(names), min_size=1))
+        log.insert(draw(st.integers(0, len(log))), tick(session, T0, *idle))
+    log.insert(draw(st.sampled_from([len(log), len(log), len(log) // 2])), end(session))
+    return [*log, end(session, T0 + 60_000)]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    names = ["one", "two"][: draw(st.integers(1, 2))]
+    return draw(interleaved([draw(sessions(name)) for name in names]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.data())
+def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
+    calm, calls = undisturbed("audio", log, listening)
+    world = World("audio", log)
+    for blow, paced in data.draw(blows(calls), label="crashes"):
+        live(world, listening, blow, paced=paced)
+        world.broken_promises.clear()  # a dead process acknowledges nothing any more
+    live(world, listening)
+    assert world.results() == calm.results()
+    assert world.position == len(log)
+    assert not world.broken_promises
+
+
+@settings(max_examples=25, deadline=None)
+@given(logs(), st.data())
+def test_a_partition_that_goes_and_comes_back_changes_nothing(
+    log: list[Event], data: st.DataObject
+) -> None:
+    calm, calls = undisturbed("audio", log, listening)
+    world = World("audio", log)
+    (blow, _), *_ = data.draw(blows(calls), label="revocation")
+    live_on(world, listening, blow)
+    assert world.results() == calm.results()
+    assert world.position == len(log)
+    assert not world.broken_promises
+
+
+@settings(max_examples=50, deadline=None)
+@given(logs())
+def test_no_millisecond_is_told_twice(log: list[Event]) -> None:
+    world, _ = undisturbed("audio", log, listening)
+    for session in ("one", "two"):
+        for channel in ("customer", "agent"):
+            spans = spans_of(world, session, channel)
+            assert all(a[1] <= b[0] for a, b in pairwise(spans))
+
+
+@settings(max_examples=30, deadline=None)
+@given(tracks("one", "customer"))
+def test_every_millisecond_is_told_once(track: list[Event]) -> None:
+    world, _ = undisturbed("audio", [*track, end("one")], listening)
+    spans = spans_of(world, "one", "customer")
+    good = [event for event in track if len(event.data) % 2 == 0]
+    assert bool(spans) == bool(good)
+    if good:
+        assert spans[0][0] == good[0].time
+        assert all(a[1] == b[0] for a, b in pairwise(spans))
+        last = max(event.time + len(event.data) // 32 for event in good)
+        assert abs(spans[-1][1] - last) <= JITTER_MS + 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(tracks("one", "customer", calm=True))
+def test_jitter_alone_makes_no_gap(track: list[Event]) -> None:
+    world, _ = undisturbed("audio", [*track, end("one")], listening)
+    gaps = [each for each in world.said(EventType.CAPTION_GAP) if each["reason"] == "no-audio"]
+    spans = spans_of(world, "one", "customer")
+    assert not gaps
+    assert not world.dead_letters
+    assert spans[-1][1] - spans[0][0] == sum(len(event.data) // 2 for event in track) // 16
+
+
+def spans_of(world: World, session: str, channel: str) -> list[tuple[int, int]]:
+    return [
+        (each["start"], each["end"])
+        for each in world.said(*SPOKEN)
+        if (each["session"], each["channel"]) == (session, channel)
+    ]
+
+
+def told(world: World) -> list[tuple[int, int, str]]:
+    """Every span from T0 on, in ms, with what was said of it."""
+    return [
+        (
+            each["start"] - T0,
+            each["end"] - T0,
+            each.get("reason", "words" if "text" in each else "silence"),
+        )
+        for each in world.said(*SPOKEN)
+    ]
+
+
+def speak(*events: Event) -> World:
+    return undisturbed("audio", [*events, end("one")], listening)[0]
+
+
+def test_a_lost_chunk_is_a_gap() -> None:
+    second = sound(False, 16_000)
+    world = speak(
+        chunk("one", "agent", T0, second), chunk("one", "agent", T0 + 2000, second, "third")
+    )
+    assert told(world) == [
+        (0, 1000, "silence"),
+        (1000, 2000, "no-audio"),
+        (2000, 3000, "silence"),
+    ]
+
+
+def test_a_chunk_that_cannot_be_decoded_is_a_dead_letter_and_a_gap() -> None:
+    second = sound(False, 16_000)
+    broken = replace(chunk("one", "agent", T0 + 1000, second), data=b"123")
+    world = speak(
+        chunk("one", "agent", T0, second), broken, chunk("one", "agent", T0 + 2000, second, "third")
+    )
+    assert world.dead_letters == {(1, "truncated-audio")}
+    assert (1000, 2000, "no-audio") in told(world)
+
+
+def test_a_late_chunk_is_a_dead_letter() -> None:
+    second = sound(False, 16_000)
+    world = speak(
+        chunk("one", "agent", T0 + 5000, second), chunk("one", "agent", T0, second, "late")
+    )
+    assert world.dead_letters == {(1, "late")}
+    assert told(world) == [(5000, 6000, "silence")]
+
+
+def test_a_chunk_that_is_sent_again_is_heard_once() -> None:
+    piece = chunk("one", "agent", T0, sound(False, 1600))
+    world = speak(piece, piece, piece)
+    assert told(world) == [(0, 100, "silence")]
+    assert not world.dead_letters
+
+
+def test_what_cannot_be_recognised_is_a_gap_and_the_call_goes_on() -> None:
+    kinds = {
+        kind
+        for seed in range(40)
+        for _, _, kind in told(speak(chunk("one", "agent", T0, sound(True, 16_000, seed))))
+    }
+    assert kinds == {"words", "silence", "repetition", "recognition-failed"}
+
+
+def test_a_call_in_mu_law() -> None:
+    """20 ms of a telephone at a time."""
+    audio = np.concatenate([sound(False, 8000), sound(True, 8000, 3), sound(False, 8000)])
+    log: list[Event] = [
+        replace(
+            chunk("one", "agent", T0 + place // 8, audio[:0], str(place)),
+            content_type="audio/PCMU;rate=8000",
+            data=mu_law(audio[place : place + 160]),
+        )
+        for place in range(0, len(audio), 160)
+    ]
+    log.append(end("one"))
+    calm, calls = undisturbed("audio", log, listening)
+    assert [kind for _, _, kind in told(calm)] == ["silence", "words", "silence"]
+    world = World("audio", log)
+    for call in range(0, calls, 2):
+        live(world, listening, Blow(call, 1.0))
+    live(world, listening)
+    assert world.results() == calm.results()
+
+
+def test_a_channel_never_goes_back_in_time() -> None:
+    """After a pause the channel begins anew, but not before where it ended."""
+    second = sound(False, 16_000)
+    world = speak(
+        chunk("one", "agent", T0, second),
+        tick("one", T0 + 1000, "agent"),
+        chunk("one", "agent", T0 + 900, second, "early by a little"),
+        tick("one", T0 + 2000, "agent"),
+        chunk("one", "agent", T0 + 500, second, "late"),
+        chunk("one", "agent", T0 + 9000, second, "after a pause"),
+    )
+    assert told(world) == [
+        (0, 1000, "silence"),
+        (1000, 2000, "silence"),
+        (9000, 10_000, "silence"),
+    ]
+    assert world.dead_letters == {(4, "late")}
+
+
+async def test_what_a_revoked_partition_loads_late_is_not_kept() -> None:
+    """The partition goes while its checkpoints are read: those are outdated when it comes back."""
+    second = sound(False, 16_000)
+    log = [chunk("one", "agent", T0, second), end("one")]
+    world = World("audio", log)
+    process = Process(world, listening, Desk(world))
+    assignment = Assignment(world, process.agent)
+    handing = asyncio.create_task(assignment.work(paced=False))
+    await asyncio.sleep(0)  # it is reading
+    await process.agent.revoke({0})
+    assignment.end()
+    world.states["one"] = json.dumps({"done": 1, "channels": {}})  # by who had it meanwhile
+    await asyncio.sleep(0.01)
+    handing.cancel()
+    await process.assigned(paced=False)
+    await process.close()
+    assert not world.delivered
+
+
+async def test_an_idle_session_is_forgotten_and_revoked_at_the_same_time() -> None:
+    log = [end("one"), end("two"), end("three")]
+    world = World("audio", log)
+    process = Process(world, listening, Desk(world))
+    await process.assigned(paced=False)
+    watching = asyncio.create_task(process.agent.watch_idleness(0))
+    while process.agent._lanes:
+        await process.agent.revoke({0})
+        await asyncio.sleep(0)
+    assert not watching.done()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await process.close()

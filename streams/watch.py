@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 from rich.text import Text
 
-from streams import codec
+from streams import codec, records
 from streams.events import CodecError, Event, Topics
 from streams.results import (
     CaptionFinal,
@@ -51,6 +51,7 @@ async def follow(
 
     The first item comes before any record and holds no event: from it on nothing is missed.
     """
+    records.install()
     fields = {name: field for field, name in asdict(topics).items() if field in outputs}
     consumer = AIOKafkaConsumer(
         *fields,

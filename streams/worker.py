@@ -14,6 +14,7 @@ from dataclasses import asdict
 import faust
 
 from streams import metrics as metrics_server
+from streams import records
 from streams.agents.base import Agent, Means
 from streams.app import faust_app, lag
 from streams.composition import Workshop
@@ -53,6 +54,7 @@ class Worker:
         """
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, self._stop.set)
+        records.install()
         async with contextlib.AsyncExitStack() as stack:
             await self._serve_metrics(stack)
             await ensure_topics(self._brokers, self._settings)

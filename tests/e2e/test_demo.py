@@ -43,7 +43,8 @@ def test_the_demo_ends_by_itself_with_its_figures(tmp_path: Path, demo_call: Pat
         assert scores
         assert set(scores[0]) == {"start", "end", "score", "label", "confidence"}
     customer = [each["score"] for each in results["sentiment"]["customer"]]
-    assert customer[0] < 0 < customer[-1]
+    half = len(customer) // 2
+    assert sum(customer[:half]) / half < sum(customer[half:]) / len(customer[half:])
     assert len(results["images"]) == 3
     for latency in ("caption_final", "sentiment_window"):
         assert results["latency_s"][latency]["p50"] <= results["latency_s"][latency]["p95"]

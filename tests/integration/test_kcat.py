@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
 
 from streams.codec import decode, encode, format_time
 from streams.events import CodecError, Event, EventType
 from streams.messages import TextMessage, text_message
+from streams.records import LenientRecords
 
 KCAT = shutil.which("kcat") or ""
 pytestmark = pytest.mark.skipif(not KCAT, reason="kcat is not on the PATH (apt install kcat)")
@@ -58,6 +61,10 @@ async def written(brokers: str, topic: str, value: Path, headers: dict[str, str]
     options = [option for name, text in headers.items() for option in ("-H", f"{name}={text}")]
     arguments = ("-P", "-b", brokers, "-t", topic, "-k", "call-1", *options, str(value))
     await asyncio.to_thread(kcat, *arguments)
+    return await first(brokers, topic)
+
+
+async def first(brokers: str, topic: str) -> ConsumerRecord:
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=brokers, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -132,3 +139,15 @@ async def test_kcat_reads_what_we_write(kafka: str) -> None:
         "ce_sequence": "00000000000000000012",
         "content-type": "text/plain",
     }
+
+
+async def test_a_header_name_that_is_not_utf8_stops_no_consumer(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await new_topic(kafka)
+    wrong = [os.fsencode(part) for part in (KCAT, "-P", "-b", kafka, "-t", topic, "-H")]
+    subprocess.run([*wrong, b"\xff\xfe=1"], input=b"poison\n", check=True, timeout=60)
+    monkeypatch.setattr(fetcher, "MemoryRecords", LenientRecords)
+    record = await first(kafka, topic)
+    assert record.value == b"poison"
+    assert record.headers == ((r"\xff\xfe", b"1"),)

@@ -104,8 +104,9 @@ class Desk:
         await self._call([lambda: self._world.states.update({session: text})])
 
     async def load(self, agent: str, partition: int) -> dict[str, State]:
+        found = {session: json.loads(text) for session, text in self._world.states.items()}
         await asyncio.sleep(0)
-        return {session: json.loads(text) for session, text in self._world.states.items()}
+        return found
 
     async def _call(self, effects: Sequence[Callable[[], object]]) -> None:
         await asyncio.sleep(0)

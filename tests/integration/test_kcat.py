@@ -146,7 +146,8 @@ async def test_a_header_name_that_is_not_utf8_stops_no_consumer(
 ) -> None:
     topic = await new_topic(kafka)
     wrong = [os.fsencode(part) for part in (KCAT, "-P", "-b", kafka, "-t", topic, "-H")]
-    subprocess.run([*wrong, b"\xff\xfe=1"], input=b"poison\n", check=True, timeout=60)
+    command = [*wrong, b"\xff\xfe=1"]
+    await asyncio.to_thread(subprocess.run, command, input=b"poison\n", check=True, timeout=60)
     monkeypatch.setattr(fetcher, "MemoryRecords", LenientRecords)
     record = await first(kafka, topic)
     assert record.value == b"poison"

@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from models import registry
 from models.base import Encoder, Floats, ModelError
+
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
 
 MAX_TOKENS = 256
 """Tokens of a text that count; what MiniLM was trained on, and more than an utterance has."""

@@ -175,7 +175,7 @@ class Broker:
         if (node.folder / "data" / "meta.properties").exists():
             return
         command = [*self._jvm(node, "128m"), "kafka.tools.StorageTool", "format"]
-        command += ["--cluster-id", cluster, "--config", str(properties)]
+        command += [f"--cluster-id={cluster}", "--config", str(properties)]  # may begin with "-"
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BrokerError(f"Kafka could not format {node.folder}: {done.stderr or done.stdout}")

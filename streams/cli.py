@@ -27,6 +27,8 @@ from streams.settings import AGENTS, Settings
 @click.version_option(package_name="tenor")
 def main() -> None:
     """Live captions and sentiment of conversations, over Kafka. Settings: see the README."""
+    # A shell without job control starts what it puts into the background deaf to SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @main.command()

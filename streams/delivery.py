@@ -131,12 +131,15 @@ class Checkpoints:
         place = TopicPartition(self._topic, partition)
         states: dict[str, State] = {}
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._brokers, group_id=None, enable_auto_commit=False
+            bootstrap_servers=self._brokers,
+            group_id=None,
+            enable_auto_commit=False,
+            # Not by seeking: aiokafka's own first reset may come later and win.
+            auto_offset_reset="earliest",
         )
         await consumer.start()
         try:
             consumer.assign([place])
-            await consumer.seek_to_beginning(place)
             end = (await consumer.end_offsets([place]))[place]
             while await consumer.position(place) < end:
                 for records in (await consumer.getmany(place, timeout_ms=500)).values():

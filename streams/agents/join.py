@@ -157,7 +157,8 @@ class JoinSession(Session):
         while self._undated and self._undated[0][0] <= self._agent.clock() - settings.idle_after_s:
             until = self._undated.popleft()[1] + settings.lateness_ms
         undated = not windows.dated and until > windows.watermark
-        if idle or undated or (windows.ended and not windows.sources):
+        nobody = windows.idle >= windows.sources and silent_s("") >= settings.idle_after_s
+        if idle or undated or (windows.ended and nobody):
             return self._tick(idle, until)
         return None
 

@@ -75,7 +75,8 @@ Event = Item | Progress | Tick | Ended
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A closed window: [start, end) in ms, and its items in the order of the log."""
+    """A closed window: [start, end) in ms, and its items in the order of their ends (then ids),
+    which does not depend on how the log mixed their sources."""
 
     start: int
     end: int
@@ -272,7 +273,11 @@ class SessionWindows:
         self.closed_until, self.closed_at = boundary, event.offset
         starts = sorted(start for start in self._open if start < boundary)
         closed = tuple(
-            Window(start, start + self.rules.length, tuple(self._open.pop(start)))
+            Window(
+                start,
+                start + self.rules.length,
+                tuple(sorted(self._open.pop(start), key=lambda item: (item.end, item.id))),
+            )
             for start in starts
         )
         self._arrived = _since(boundary, self._arrived)

@@ -14,7 +14,7 @@ from streams.windows import Ended, Event, Item, Outcome, Progress, Rules, Sessio
 RULES = Rules(length=5000, lateness=1000)
 SOURCES = ("audio/agent", "audio/customer", "text", "images")
 Draw = st.DrawFn
-Windows = dict[int, frozenset[str]]
+Windows = dict[int, tuple[str, ...]]
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Run:
     """A session fed with a log, and what came of it."""
 
     windows: SessionWindows = field(default_factory=lambda: SessionWindows(RULES))
-    closed: list[tuple[int, frozenset[str]]] = field(default_factory=list)
+    closed: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     late: set[int] = field(default_factory=set)
     ended: list[int] = field(default_factory=list)
 
@@ -34,7 +34,7 @@ class Run:
     def step(self, event: Event) -> Outcome:
         outcome = self.windows.step(event)
         for window in outcome.closed:
-            self.closed.append((window.start, frozenset(item.id for item in window.items)))
+            self.closed.append((window.start, tuple(item.id for item in window.items)))
         self.late |= {event.offset} if outcome.late else set()
         self.ended += [event.offset] if outcome.ended else []
         return outcome
@@ -250,7 +250,7 @@ def test_an_input_that_has_ended_holds_nothing_back() -> None:
             ]
         )
     )
-    assert run.result == {0: frozenset({"voice", "words"})}
+    assert run.result == {0: ("voice", "words")}
     assert run.windows.closed_until == 20_000
 
 

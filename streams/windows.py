@@ -75,8 +75,8 @@ Event = Item | Progress | Tick | Ended
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A closed window: [start, end) in ms, and its items in the order of their ends (then ids),
-    which does not depend on how the log mixed their sources."""
+    """A closed window: [start, end) in ms, and its items in the order of their ends, which
+    does not depend on how the log mixed their sources."""
 
     start: int
     end: int
@@ -276,13 +276,18 @@ class SessionWindows:
             Window(
                 start,
                 start + self.rules.length,
-                tuple(sorted(self._open.pop(start), key=lambda item: (item.end, item.id))),
+                tuple(sorted(self._open.pop(start), key=_order)),
             )
             for start in starts
         )
         self._arrived = _since(boundary, self._arrived)
         self.known = _since(boundary - self.rules.memory, self.known)
         return Outcome(closed, advanced=True)
+
+
+def _order(item: Item) -> tuple[int, str, str, str]:
+    """Words before the voice that announced them; ids, which say nothing, come last."""
+    return item.end, item.source, item.expects, item.id
 
 
 def _since(time: int, ends: Mapping[str, int]) -> dict[str, int]:

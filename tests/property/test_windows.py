@@ -250,7 +250,7 @@ def test_an_input_that_has_ended_holds_nothing_back() -> None:
             ]
         )
     )
-    assert run.result == {0: ("voice", "words")}
+    assert run.result == {0: ("words", "voice")}
     assert run.windows.closed_until == 20_000
 
 

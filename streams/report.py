@@ -27,18 +27,18 @@ class Report:
     dead_letters: int = 0
     events_in: dict[str, int] = field(default_factory=dict)
     _out: Counter[str] = field(default_factory=Counter)
-    _received: dict[str, tuple[Result, int]] = field(default_factory=dict)
+    _received: list[tuple[Result, int]] = field(default_factory=list)
 
     def add(self, type_: EventType, result: Result, at: int) -> None:
         """Takes a result that came at `at` (ms)."""
         self._out[type_.value] += 1
-        self._received[f"{len(self._received)}"] = (result, at)
+        self._received.append((result, at))
 
     def results(self, script: Script) -> dict[str, Any]:
         """All figures as JSON values; `script` knows what was really said, and when."""
-        captions = [(r, at) for r, at in self._received.values() if isinstance(r, CaptionFinal)]
-        windows = [(r, at) for r, at in self._received.values() if isinstance(r, SentimentWindow)]
-        images = [r for r, _ in self._received.values() if isinstance(r, ImageRecognized)]
+        captions = [(r, at) for r, at in self._received if isinstance(r, CaptionFinal)]
+        windows = [(r, at) for r, at in self._received if isinstance(r, SentimentWindow)]
+        images = [r for r, _ in self._received if isinstance(r, ImageRecognized)]
         finals = [self._caption(caption) for caption, _ in captions]
         return {
             "session": self.session,

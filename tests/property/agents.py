@@ -351,3 +351,33 @@ def _judge(features: Sequence[Feature]) -> View | None:
     digest = hashlib.sha1(json.dumps([n for n, _ in names]).encode(), usedforsecurity=False)
     evidence = tuple((str(place), 1 / len(names)) for _, place in names)
     return View(digest.digest()[0] / 255 * 2 - 1, evidence)
+
+
+def crashes_change_nothing(
+    topic: str, log: Sequence[Event], make: MakeAgent, data: st.DataObject
+) -> None:
+    """Whenever the process dies, and however often, the results are those of a calm run."""
+    calm, calls = undisturbed(topic, log, make)
+    world = World(topic, log)
+    for blow, paced in data.draw(blows(calls), label="crashes"):
+        live(world, make, blow, paced=paced)
+        world.broken_promises.clear()  # a dead process acknowledges nothing any more
+    live(world, make)
+    _as_calm(world, calm)
+
+
+def a_revocation_changes_nothing(
+    topic: str, log: Sequence[Event], make: MakeAgent, data: st.DataObject
+) -> None:
+    """The same agent loses the partition at any moment and gets it back."""
+    calm, calls = undisturbed(topic, log, make)
+    world = World(topic, log)
+    (blow, _), *_ = data.draw(blows(calls), label="revocation")
+    live_on(world, make, blow)
+    _as_calm(world, calm)
+
+
+def _as_calm(world: World, calm: World) -> None:
+    assert world.results() == calm.results()
+    assert world.position == len(world.log)
+    assert not world.broken_promises

@@ -27,11 +27,11 @@ from tests.property.agents import (
     Desk,
     Process,
     World,
-    blows,
+    a_revocation_changes_nothing,
+    crashes_change_nothing,
     interleaved,
     listening,
     live,
-    live_on,
     undisturbed,
 )
 
@@ -132,15 +132,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
-    calm, calls = undisturbed("audio", log, listening)
-    world = World("audio", log)
-    for blow, paced in data.draw(blows(calls), label="crashes"):
-        live(world, listening, blow, paced=paced)
-        world.broken_promises.clear()  # a dead process acknowledges nothing any more
-    live(world, listening)
-    assert world.results() == calm.results()
-    assert world.position == len(log)
-    assert not world.broken_promises
+    crashes_change_nothing("audio", log, listening, data)
 
 
 @settings(max_examples=25, deadline=None)
@@ -148,13 +140,7 @@ def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], data: st.DataObject
 ) -> None:
-    calm, calls = undisturbed("audio", log, listening)
-    world = World("audio", log)
-    (blow, _), *_ = data.draw(blows(calls), label="revocation")
-    live_on(world, listening, blow)
-    assert world.results() == calm.results()
-    assert world.position == len(log)
-    assert not world.broken_promises
+    a_revocation_changes_nothing("audio", log, listening, data)
 
 
 @settings(max_examples=50, deadline=None)

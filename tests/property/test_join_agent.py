@@ -22,11 +22,11 @@ from tests.property.agents import (
     VOICE,
     Blow,
     World,
-    blows,
+    a_revocation_changes_nothing,
+    crashes_change_nothing,
     interleaved,
     joining,
     live,
-    live_on,
     undisturbed,
 )
 
@@ -160,15 +160,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=200, deadline=None)
 @given(logs(), st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
-    calm, number = undisturbed("features", log, joining)
-    world = World("features", log)
-    for blow, paced in data.draw(blows(number), label="crashes"):
-        live(world, joining, blow, paced=paced)
-        world.broken_promises.clear()  # a dead process acknowledges nothing any more
-    live(world, joining)
-    assert world.results() == calm.results()
-    assert world.position == len(log)
-    assert not world.broken_promises
+    crashes_change_nothing("features", log, joining, data)
 
 
 @settings(max_examples=60, deadline=None)
@@ -176,13 +168,7 @@ def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], data: st.DataObject
 ) -> None:
-    calm, number = undisturbed("features", log, joining)
-    world = World("features", log)
-    (blow, _), *_ = data.draw(blows(number), label="revocation")
-    live_on(world, joining, blow)
-    assert world.results() == calm.results()
-    assert world.position == len(log)
-    assert not world.broken_promises
+    a_revocation_changes_nothing("features", log, joining, data)
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,7 +6,7 @@ a vector (`Encoder`), because a vector without its encoder's name cannot be comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,14 @@ class Encoder:
     id: str
     revision: str
     dimension: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """What a recogniser hears, [n] samples; `prompt` is text whose words it may expect in it."""
+
+    audio: Floats
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +69,17 @@ class Transcript:
 
 
 class SpeechRecognizer(Protocol):
-    """Speech to text, greedy and without history, so that a decode depends on its audio alone."""
+    """Speech to text: greedy, so that a transcript depends on its audio and prompt alone."""
 
     encoder: Encoder
 
-    def context_s(self, seconds: float) -> float:
-        """The padded length, in seconds, at which audio of this length is decoded: utterances
-        of one batch must share it, and a transcript must not depend on the batch."""
+    def bucket(self, utterance: Utterance) -> Hashable:
+        """Utterances of the same bucket can go through together."""
         ...
 
-    def transcribe(self, audio: Sequence[Floats]) -> list[Transcript]: ...
+    def transcribe(self, utterances: Sequence[Utterance]) -> list[Transcript]:
+        """One transcript per utterance, which must not depend on the others."""
+        ...
 
 
 class TextEncoder(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 from whisper.timing import WordTiming
 
 from models import registry
-from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript
+from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
 from models.whisper import (
     CONTEXTS_S,
     check_language,
@@ -52,12 +52,12 @@ class CTranslate2Whisper:
         width = self._encode([np.zeros(SAMPLE_RATE, np.float32)], CONTEXTS_S[0]).shape[2]
         self.encoder = Encoder(name, registry.fingerprint(folder), 2 * width)
 
-    def context_s(self, seconds: float) -> float:
-        return context_s(seconds)
+    def bucket(self, utterance: Utterance) -> float:
+        return context_s(len(utterance.audio) / SAMPLE_RATE)
 
-    def transcribe(self, audio: Sequence[Floats]) -> list[Transcript]:
+    def transcribe(self, utterances: Sequence[Utterance]) -> list[Transcript]:
         """One transcript per utterance; utterances of the same context go through in one call."""
-        return in_contexts(audio, self._decode)
+        return in_contexts([each.audio for each in utterances], self._decode)
 
     def _encode(self, audio: Sequence[Floats], context: float) -> ctranslate2.StorageView:
         mels = np.stack([log_mel(samples, context, self._model.n_mels) for samples in audio])

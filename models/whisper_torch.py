@@ -20,7 +20,7 @@ from whisper.model import AudioEncoder, ModelDimensions, Whisper
 from whisper.timing import WordTiming, find_alignment
 
 from models import registry
-from models.base import Encoder, Floats, ModelError, Transcript
+from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
 from models.whisper import (
     check_language,
     context_s,
@@ -66,12 +66,12 @@ class TorchWhisper:
             name, registry.fingerprint(folder), 2 * self._model.dims.n_audio_state
         )
 
-    def context_s(self, seconds: float) -> float:
-        return context_s(seconds)
+    def bucket(self, utterance: Utterance) -> float:
+        return context_s(len(utterance.audio) / SAMPLE_RATE)
 
-    def transcribe(self, audio: Sequence[Floats]) -> list[Transcript]:
+    def transcribe(self, utterances: Sequence[Utterance]) -> list[Transcript]:
         """One transcript per utterance; utterances of the same context go through in one call."""
-        return in_contexts(audio, self._decode)
+        return in_contexts([each.audio for each in utterances], self._decode)
 
     @torch.inference_mode()
     def _decode(self, audio: Sequence[Floats], context: float) -> list[Transcript]:

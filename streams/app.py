@@ -91,5 +91,6 @@ def _record(app: faust.App, event: Any, names: dict[str, str]) -> Record:  # noq
         value=message.value,
         headers=tuple(message.headers or ()),
         acknowledge=event.ack,
+        timestamp=round(message.timestamp * 1000),
         current=lambda: offsets.current(message.tp, message.offset, message.token),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -91,7 +91,7 @@ class Workshop:
                 "speech",
                 speech.transcribe,
                 self.device,
-                bucket=lambda audio: speech.context_s(len(audio) / 16_000),
+                bucket=speech.bucket,
             ),
             voice=self._batcher("voice", voices, self.light, wait_s=0.0),
             deaf=detector.initial(),
@@ -151,7 +151,7 @@ class Workshop:
         executor: ThreadPoolExecutor,
         *,
         wait_s: float | None = None,
-        bucket: Callable[[T], float | None] = lambda _: None,
+        bucket: Callable[[T], Hashable] = lambda _: None,
     ) -> Batcher[T, R]:
         batcher: Batcher[T, R] = Batcher(
             name,

@@ -30,7 +30,8 @@ class Record:
     """A record as Kafka gave it; `topic` is the field of `Topics`, not the prefixed name.
 
     `acknowledge` is called once, when everything that the record leads to has been delivered.
-    `current` says whether this delivery still counts, or the partition went away meanwhile.
+    `current` says whether this delivery still counts, or the partition went away meanwhile;
+    `timestamp` (ms) is Kafka's own, of the writing.
     """
 
     topic: str
@@ -41,6 +42,7 @@ class Record:
     headers: tuple[tuple[str, bytes], ...]
     acknowledge: Callable[[], object]
     current: Callable[[], bool] = lambda: True
+    timestamp: int = 0
 
 
 def producer(brokers: str) -> AIOKafkaProducer:

@@ -15,7 +15,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from models.base import Encoder, Floats, SpeechRecognizer, TextEncoder, VoiceEncoder
+from models.base import (
+    Encoder,
+    Floats,
+    SpeechRecognizer,
+    TextEncoder,
+    Utterance,
+    VoiceEncoder,
+)
 from models.fusion import EMOTIONS
 from models.train.data import Clip, Sentence
 from models.train.heads import Examples
@@ -52,7 +59,9 @@ def clip_examples(
         cache,
         voice.encoder,
         [samples.tobytes() for samples in audio],
-        lambda start, end: voice.encode(audio[start:end], speech.transcribe(audio[start:end])),
+        lambda start, end: voice.encode(
+            audio[start:end], speech.transcribe([Utterance(each) for each in audio[start:end]])
+        ),
         name,
     )
     signs = np.sign([clip.score for clip in clips])

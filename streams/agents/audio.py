@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from models.base import Encoder, Floats, Transcript
+from models.base import Encoder, Floats, Transcript, Utterance
 from streams import media
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Session, place
@@ -50,7 +50,7 @@ class Hearing:
     """
 
     activity: Batcher[Activity, Activity]
-    recognize: Batcher[Floats, Transcript]
+    recognize: Batcher[Utterance, Transcript]
     voice: Batcher[tuple[Floats, Transcript], Floats]
     deaf: Floats
     speech_encoder: Encoder
@@ -253,7 +253,7 @@ class AudioSession(Session):
 
     async def _recognize(self, span: dict[str, Any], audio: Floats) -> list[tuple[str, Event]]:
         hearing = self._agent.hearing
-        transcript = await hearing.recognize.submit(audio)
+        transcript = await hearing.recognize.submit(Utterance(audio))
         if (why := distrust(transcript)) is not None:
             return [_result(Gap(**span, reason=why))]
         if not transcript.text.strip():

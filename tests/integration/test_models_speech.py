@@ -16,9 +16,9 @@ import torch
 import torchaudio.functional
 
 from models import registry
-from models.base import SAMPLE_RATE, Floats, ModelError, SpeechRecognizer, Transcript
+from models.base import SAMPLE_RATE, Floats, ModelError, SpeechRecognizer, Transcript, Utterance
 from models.vad import FRAME, Network, SileroVad
-from models.whisper import CONTEXTS_S, in_contexts
+from models.whisper import CONTEXTS_S, context_s, in_contexts
 from models.whisper_ct2 import CTranslate2Whisper
 from models.whisper_torch import TorchWhisper
 
@@ -73,7 +73,7 @@ def _plain(text: str) -> str:
 def test_the_demo_call_is_understood(
     recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
 ) -> None:
-    heard = recognizer.transcribe([audio for _, audio in spoken])
+    heard = recognizer.transcribe([Utterance(audio) for _, audio in spoken])
     said = [_plain(text) for text, _ in spoken]
     assert jiwer.wer(said, [_plain(transcript.text) for transcript in heard]) < 0.2
     assert all(transcript.language == "en" for transcript in heard)
@@ -84,7 +84,7 @@ def test_words_lie_in_order_in_their_utterance(
     recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
 ) -> None:
     for _, audio in spoken:
-        [transcript] = recognizer.transcribe([audio])
+        [transcript] = recognizer.transcribe([Utterance(audio)])
         assert " ".join(word.text for word in transcript.words) == transcript.text
         times = [time for word in transcript.words for time in (word.start, word.end)]
         assert times == sorted(times)
@@ -95,10 +95,10 @@ def test_words_lie_in_order_in_their_utterance(
 def test_a_transcript_does_not_depend_on_its_batch(
     recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
 ) -> None:
-    utterances = [audio for _, audio in spoken]
+    utterances = [Utterance(audio) for _, audio in spoken]
     together = recognizer.transcribe(utterances)
-    for audio, in_batch in zip(utterances, together, strict=True):
-        [alone] = recognizer.transcribe([audio])
+    for (_, audio), in_batch in zip(spoken, together, strict=True):
+        [alone] = recognizer.transcribe([Utterance(audio)])
         assert (alone.text, alone.words) == (in_batch.text, in_batch.words)
         np.testing.assert_allclose(alone.encoding, in_batch.encoding, atol=1e-4)
 
@@ -108,7 +108,7 @@ def test_both_backends_agree_in_float32(
 ) -> None:
     folder = registry.resolve(registry.SPEECH_ENGLISH)
     same_arithmetic = CTranslate2Whisper(folder, "float32", compute_type="float32")
-    utterances = [audio for _, audio in spoken[:3]]
+    utterances = [Utterance(audio) for _, audio in spoken[:3]]
     pairs = zip(
         same_arithmetic.transcribe(utterances), reference.transcribe(utterances), strict=True
     )
@@ -127,7 +127,7 @@ def test_both_backends_agree_in_float32(
 def test_int8_hears_nearly_what_float32_hears(
     recognizer: SpeechRecognizer, reference: TorchWhisper, spoken: list[tuple[str, Floats]]
 ) -> None:
-    utterances = [audio for _, audio in spoken]
+    utterances = [Utterance(audio) for _, audio in spoken]
     quantised, exact = (r.transcribe(utterances) for r in (recognizer, reference))
     said, heard = ([_plain(t.text) for t in each] for each in (exact, quantised))
     assert jiwer.wer(said, heard) < 0.1
@@ -141,7 +141,7 @@ def _cosine(one: Floats, other: Floats) -> float:
 
 def test_the_multilingual_model_detects_the_language(spoken: list[tuple[str, Floats]]) -> None:
     model = registry.load_speech(registry.SPEECH_MULTILINGUAL)
-    [transcript] = model.transcribe([spoken[0][1]])
+    [transcript] = model.transcribe([Utterance(spoken[0][1])])
     assert transcript.language == "en"
     assert jiwer.wer(_plain(spoken[0][0]), _plain(transcript.text)) < 0.2
     assert len(transcript.encoding) == model.encoder.dimension == 1024
@@ -153,19 +153,19 @@ def test_an_english_model_refuses_another_language() -> None:
 
 
 def test_audio_that_no_context_holds_is_refused(recognizer: SpeechRecognizer) -> None:
-    assert [recognizer.context_s(s) for s in (0.1, 12, 12.1, 20, 25, 30)] == [
+    assert [context_s(s) for s in (0.1, 12, 12.1, 20, 25, 30)] == [
         12, 12, 20, 20, 30, 30,
     ]  # fmt: skip
     for samples in (0, 30 * SAMPLE_RATE + 1):
         with pytest.raises(ModelError):
-            recognizer.transcribe([np.zeros(samples, np.float32)])
+            recognizer.transcribe([Utterance(np.zeros(samples, np.float32))])
 
 
 def test_a_loop_is_decoded_again_in_a_longer_context(
     recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
 ) -> None:
     """The recogniser's part is played here: which utterance makes it loop differs by machine."""
-    [heard] = recognizer.transcribe([spoken[0][1]])
+    [heard] = recognizer.transcribe([Utterance(spoken[0][1])])
     short, long = np.zeros(SAMPLE_RATE, np.float32), np.zeros(13 * SAMPLE_RATE, np.float32)
     asked: list[tuple[list[int], float]] = []
 

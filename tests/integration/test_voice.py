@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models import registry
-from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript
+from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
 from models.fusion import FusionModel, Item
 from models.train.calibration import Predictions, trust
 from models.train.data import telephone
@@ -157,7 +157,7 @@ def test_the_shipped_model_takes_the_served_voice(shipped: FusionModel) -> None:
     speech = registry.load_speech(threads=1)
     voice = ProsodicVoiceEncoder(speech.encoder)
     audio = [tone(150, 2.0)]
-    [vector] = voice.encode(audio, speech.transcribe(audio))
+    [vector] = voice.encode(audio, speech.transcribe([Utterance(audio[0])]))
     name = voice.encoder
     [opinion] = shipped.judge([[Item("v", "voice", vector, name.id, name.revision, 2.0)]])
     assert opinion is None or abs(opinion.score) < 0.4  # a buzz is not a strong feeling

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from hypothesis import strategies as st
 
-from models.base import Encoder, Floats, Transcript
+from models.base import Encoder, Floats, Transcript, Utterance
 from streams import codec
 from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
@@ -296,9 +296,9 @@ def _activity(item: Activity) -> Activity:
     return np.array([level], np.float32), np.array(heard, np.float32)
 
 
-def _recognize(audio: Floats) -> Transcript:
+def _recognize(utterance: Utterance) -> Transcript:
     """Says a name of the audio. Of 8 utterances one is poison, one distrusted, one of no words."""
-    name = hashlib.sha1(audio.tobytes(), usedforsecurity=False)
+    name = hashlib.sha1(utterance.audio.tobytes(), usedforsecurity=False)
     chance = name.digest()[0] % 8
     if chance == 0:
         raise ValueError("poison")

@@ -132,16 +132,20 @@ def load_speech(
     *,
     language: str | None = None,
     threads: int = 2,
+    workers: int = 1,
 ) -> SpeechRecognizer:
     """Whisper: int8 on CTranslate2 for the CPU, openai-whisper on torch for any other device.
 
-    `language` fixes the language of a multilingual model; None detects it per utterance.
+    `language` fixes the language of a multilingual model; None detects it per utterance. On the
+    CPU `workers` threads may call it at once, each with `threads` to compute on; elsewhere one may.
     """
     path = resolve(uri)
     if device == "cpu":
         from models.whisper_ct2 import CTranslate2Whisper
 
-        return CTranslate2Whisper(path, name_of(uri), language=language, threads=threads)
+        return CTranslate2Whisper(
+            path, name_of(uri), language=language, threads=threads, workers=workers
+        )
     from models.whisper_torch import TorchWhisper
 
     return TorchWhisper(path, name_of(uri), device=device, language=language)

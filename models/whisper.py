@@ -1,8 +1,8 @@
 """What the Whisper backends share: audio to log-mel, the fixed audio context, tokens to words.
 
-A decode is a function of its audio alone: greedy, no previous text, and padded to one of three
-contexts that the audio's own length chooses. Below about 10 s of context Whisper loops, which is
-why the shortest is 12 s.
+A decode is a function of its utterance alone: greedy, after no text but the utterance's own prompt,
+and padded to one of three contexts that the audio's length chooses. Below 12 s of context Whisper
+loops more often, which on a real call takes the time that the shorter context saves.
 
 Whisper: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022.
 """
@@ -22,7 +22,7 @@ from whisper.audio import HOP_LENGTH, TOKENS_PER_SECOND, log_mel_spectrogram
 from whisper.timing import WordTiming, merge_punctuations
 from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 
-from models.base import SAMPLE_RATE, Floats, ModelError, Transcript, Word
+from models.base import SAMPLE_RATE, Floats, ModelError, Transcript, Utterance, Word
 
 CONTEXTS_S = (12.0, 20.0, 30.0)
 """Seconds of audio that the encoder may see; 30 is what it was trained on."""
@@ -30,7 +30,12 @@ CONTEXTS_S = (12.0, 20.0, 30.0)
 LOOP_RATIO = 2.4
 """Compression ratio above which a text repeats itself, as openai-whisper has it."""
 
+Bucket = tuple[float, int]
+"""What may go through together: the seconds of context, the tokens before the transcript's."""
+
 _ENGLISH_VOCABULARY = 51864
+_MOST_PROMPT = 448 // 2 - 1
+"""Tokens; every Whisper's text context is 448, half of which a prompt with its mark may take."""
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - Chinese and Japanese marks
 
@@ -45,26 +50,49 @@ def context_s(seconds: float) -> float:
     raise ModelError(f"{seconds:.1f} s of audio: cut it, Whisper hears at most {CONTEXTS_S[-1]} s")
 
 
-def in_contexts(
-    audio: Sequence[Floats], decode: Callable[[Sequence[Floats], float], list[Transcript]]
+def prompt_tokens(vocabulary: int, prompt: str) -> list[int]:
+    """What stands before the transcript's own tokens, empty for an empty prompt.
+
+    As openai-whisper has it: the prompt is "previous text", of which the last `_MOST_PROMPT` tokens
+    count, after a mark. What looks like a special token in it is plain text here.
+
+    A prompt has a price: after many, above all lists of words with a full stop, tiny.en leaves out
+    a part of what is said.
+    """
+    if not (text := prompt.strip()):
+        return []
+    tokenizer = tokenizer_for(vocabulary, "en")  # text has the same tokens in any language
+    tokens = tokenizer.encode(f" {text}", disallowed_special=())
+    return [tokenizer.sot_prev, *tokens[-_MOST_PROMPT:]]
+
+
+def bucket(vocabulary: int, utterance: Utterance) -> Bucket:
+    """Where `utterance` belongs at first. Raises ModelError as `context_s` does."""
+    seconds = len(utterance.audio) / SAMPLE_RATE
+    return context_s(seconds), len(prompt_tokens(vocabulary, utterance.prompt))
+
+
+def in_buckets(
+    vocabulary: int,
+    utterances: Sequence[Utterance],
+    decode: Callable[[Sequence[Utterance], float], list[Transcript]],
 ) -> list[Transcript]:
-    """Transcripts of `audio` by `decode`, which is given the utterances of one context together.
+    """Transcripts by `decode`, which is given utterances of one bucket and their context (s).
 
     What comes back as a loop is decoded again in the next longer context, which as a rule breaks
     it. That, too, depends on the utterance alone.
     """
+    buckets = [bucket(vocabulary, utterance) for utterance in utterances]
     done: dict[int, Transcript] = {}
     for context in CONTEXTS_S:
-        group = [
-            i
-            for i, samples in enumerate(audio)
-            if context_s(len(samples) / SAMPLE_RATE) <= context
-            and (i not in done or done[i].compression_ratio > LOOP_RATIO)
-        ]
-        if group:
-            decoded = decode([audio[i] for i in group], context)
+        groups: dict[int, list[int]] = {}
+        for i, (shortest, length) in enumerate(buckets):
+            if shortest <= context and (i not in done or done[i].compression_ratio > LOOP_RATIO):
+                groups.setdefault(length, []).append(i)
+        for group in groups.values():
+            decoded = decode([utterances[i] for i in group], context)
             done.update(zip(group, decoded, strict=True))
-    return [done[i] for i in range(len(audio))]
+    return [done[i] for i in range(len(utterances))]
 
 
 def log_mel(audio: Floats, context: float, n_mels: int) -> Floats:

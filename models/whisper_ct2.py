@@ -13,12 +13,14 @@ from models import registry
 from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
 from models.whisper import (
     CONTEXTS_S,
+    Bucket,
+    bucket,
     check_language,
-    context_s,
-    in_contexts,
+    in_buckets,
     log_mel,
     mel_frames,
     pool,
+    prompt_tokens,
     timed_words,
     tokenizer_for,
     transcript,
@@ -29,7 +31,8 @@ from models.whisper import (
 class CTranslate2Whisper:
     """`base.SpeechRecognizer` over a folder that CTranslate2's converter made.
 
-    One encoder pass serves the decoder, the word times and the pooled encoding.
+    One encoder pass serves the decoder, the word times and the pooled encoding. `workers` threads
+    may call `transcribe` at once; each call computes on `threads` threads of CTranslate2's own.
     """
 
     def __init__(
@@ -39,37 +42,41 @@ class CTranslate2Whisper:
         *,
         language: str | None = None,
         threads: int = 2,
+        workers: int = 1,
         compute_type: str = "int8",
     ) -> None:
         self._vocabulary = vocabulary_size(folder)
         self._language = check_language(language, self._vocabulary)
         try:
             self._model = ctranslate2.models.Whisper(
-                str(folder), compute_type=compute_type, inter_threads=1, intra_threads=threads
+                str(folder),
+                compute_type=compute_type,
+                inter_threads=workers,
+                intra_threads=threads,
             )
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"CTranslate2 cannot load {folder}: {error}") from error
         width = self._encode([np.zeros(SAMPLE_RATE, np.float32)], CONTEXTS_S[0]).shape[2]
         self.encoder = Encoder(name, registry.fingerprint(folder), 2 * width)
 
-    def bucket(self, utterance: Utterance) -> float:
-        return context_s(len(utterance.audio) / SAMPLE_RATE)
+    def bucket(self, utterance: Utterance) -> Bucket:
+        return bucket(self._vocabulary, utterance)
 
     def transcribe(self, utterances: Sequence[Utterance]) -> list[Transcript]:
-        """One transcript per utterance; utterances of the same context go through in one call."""
-        return in_contexts([each.audio for each in utterances], self._decode)
+        """One transcript per utterance; utterances of the same bucket go through in one call."""
+        return in_buckets(self._vocabulary, utterances, self._decode)
 
     def _encode(self, audio: Sequence[Floats], context: float) -> ctranslate2.StorageView:
         mels = np.stack([log_mel(samples, context, self._model.n_mels) for samples in audio])
         return self._model.encode(ctranslate2.StorageView.from_array(mels))
 
-    def _decode(self, audio: Sequence[Floats], context: float) -> list[Transcript]:
+    def _decode(self, utterances: Sequence[Utterance], context: float) -> list[Transcript]:
+        audio = [utterance.audio for utterance in utterances]
         features = self._encode(audio, context)
         languages = self._languages(features, len(audio))
-        tokenizers = [tokenizer_for(self._vocabulary, language) for language in languages]
         results = self._model.generate(
             features,
-            [list(t.sot_sequence_including_notimestamps) for t in tokenizers],
+            [self._start(*each) for each in zip(utterances, languages, strict=True)],
             beam_size=1,
             return_scores=True,
             return_no_speech_prob=True,
@@ -81,6 +88,11 @@ class CTranslate2Whisper:
                 audio, languages, results, encodings, strict=True
             )
         ]
+
+    def _start(self, utterance: Utterance, language: str) -> list[int]:
+        tokenizer = tokenizer_for(self._vocabulary, language)
+        prompt = prompt_tokens(self._vocabulary, utterance.prompt)
+        return [*prompt, *tokenizer.sot_sequence_including_notimestamps]
 
     def _languages(self, features: ctranslate2.StorageView, count: int) -> list[str]:
         if self._language is not None:

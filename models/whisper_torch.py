@@ -2,32 +2,36 @@
 
 It reads the same CTranslate2 folders, so both backends have the same weights and encoder id. Its
 arithmetic is float16 on CUDA and float32 elsewhere; results in different batches agree up to
-rounding, where int8 on CTranslate2 gives the same bits in any batch.
+rounding, where int8 on CTranslate2 gives the same bits in any batch. Encoding and decoding are
+batched; word times are found one utterance after the other, and one thread may call at a time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu
-from whisper.decoding import DecodingOptions, DecodingResult, decode
+from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
 from whisper.timing import WordTiming, find_alignment
 
 from models import registry
-from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
+from models.base import Encoder, Floats, ModelError, Transcript, Utterance
 from models.whisper import (
+    Bucket,
+    bucket,
     check_language,
-    context_s,
-    in_contexts,
+    in_buckets,
     log_mel,
     mel_frames,
     pool,
+    prompt_tokens,
     tokenizer_for,
     transcript,
 )
@@ -52,6 +56,27 @@ class ShortContextEncoder(AudioEncoder):  # type: ignore[misc]
         return encoded
 
 
+class PromptedDecoding(DecodingTask):  # type: ignore[misc]
+    """openai-whisper's decoding with a prompt of its own for each row of the batch.
+
+    `prompts` are the tokens before <|startoftranscript|>, of one length in all rows.
+    """
+
+    def __init__(
+        self, model: Whisper, options: DecodingOptions, prompts: Sequence[Sequence[int]]
+    ) -> None:
+        # The mark before them it writes itself; the first row's stand in for the others'.
+        super().__init__(model, replace(options, prompt=list(prompts[0][1:])))
+        self._prompts = torch.tensor(prompts, dtype=torch.long, device=model.device)
+
+    def _main_loop(
+        self, audio_features: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor, list[float]]:
+        tokens[:, : self._prompts.shape[1]] = self._prompts
+        decoded: tuple[Tensor, Tensor, list[float]] = super()._main_loop(audio_features, tokens)
+        return decoded
+
+
 class TorchWhisper:
     """`base.SpeechRecognizer` over a folder in CTranslate2's format, decoded by openai-whisper."""
 
@@ -66,20 +91,22 @@ class TorchWhisper:
             name, registry.fingerprint(folder), 2 * self._model.dims.n_audio_state
         )
 
-    def bucket(self, utterance: Utterance) -> float:
-        return context_s(len(utterance.audio) / SAMPLE_RATE)
+    def bucket(self, utterance: Utterance) -> Bucket:
+        return bucket(self._vocabulary, utterance)
 
     def transcribe(self, utterances: Sequence[Utterance]) -> list[Transcript]:
-        """One transcript per utterance; utterances of the same context go through in one call."""
-        return in_contexts([each.audio for each in utterances], self._decode)
+        """One transcript per utterance; utterances of the same bucket go through in one call."""
+        return in_buckets(self._vocabulary, utterances, self._decode)
 
     @torch.inference_mode()
-    def _decode(self, audio: Sequence[Floats], context: float) -> list[Transcript]:
+    def _decode(self, utterances: Sequence[Utterance], context: float) -> list[Transcript]:
+        audio = [utterance.audio for utterance in utterances]
         mels = np.stack([log_mel(samples, context, self._model.dims.n_mels) for samples in audio])
         mel = torch.from_numpy(mels).to(self._model.device)
         features = self._model.encoder(mel.half() if self._half else mel)
         options = DecodingOptions(language=self._language, without_timestamps=True, fp16=self._half)
-        results = decode(self._model, features, options)
+        prompts = [prompt_tokens(self._vocabulary, each.prompt) for each in utterances]
+        results = PromptedDecoding(self._model, options, prompts).run(features)
         return [
             self._transcript(samples, result, encoded)
             for samples, result, encoded in zip(audio, results, features, strict=True)

@@ -26,7 +26,7 @@ VERSION: Final = "1.0.0"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 TOPIC_TITLES: Final = {
-    "audio": "Audio of sessions, in: one event per channel and up to two seconds.",
+    "audio": "Audio of sessions, in: up to two seconds and eight channels per event.",
     "text": "Text of sessions, in: chat, notes, vocabulary.",
     "images": "Pictures of sessions, in.",
     "features": "Embeddings and event-time progress, between the agents.",
@@ -36,7 +36,7 @@ TOPIC_TITLES: Final = {
     "deadletters": "Records that could not be used, out: as received, with tenor-error- headers.",
 }
 TYPE_TITLES: Final = {
-    EventType.AUDIO_CHUNK: "A piece of one channel's audio",
+    EventType.AUDIO_CHUNK: "A piece of audio, of one channel or several",
     EventType.TEXT_MESSAGE: "Typed text",
     EventType.IMAGE_FRAME: "A picture",
     EventType.SESSION_ENDED: "No more events of the session come on this topic",
@@ -58,6 +58,10 @@ SENT: Final = ("features", "recognition", "sentiment", "checkpoints", "deadlette
 DEAD_LETTER: Final = "deadletter"
 
 _TEXT: Final[Json] = {"type": "string"}
+_CHANNEL: Final = (
+    "audio track, such as customer or agent; where the media type has channels=2 or more, or a file"
+    " has them, one name for each in their order, such as customer,agent"
+)
 _ENVELOPE: Final[Json] = {
     "type": "object",
     "required": ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"],
@@ -68,7 +72,7 @@ _ENVELOPE: Final[Json] = {
         "ce_time": {"type": "string", "format": "date-time", "description": "event time"},
         "ce_subject": {"type": "string", "description": "the session, as in the key"},
         "ce_partitionkey": {"type": "string", "description": "the session, as in the key"},
-        "ce_channel": {"type": "string", "description": "audio track, such as customer or agent"},
+        "ce_channel": {"type": "string", "description": _CHANNEL},
         "ce_sequence": {"type": "string", "pattern": "^[0-9]{1,20}$"},
         "traceparent": {"type": "string", "description": "W3C Trace Context"},
     },

@@ -1,150 +1,338 @@
-"""Where utterances begin and end: a pure state machine per channel over voice activity.
+"""The caption state machine of one channel: chunks in, pieces of accounted audio out. Pure.
 
-Time here is a count of samples at 16 kHz since the channel's first. The machine cuts the channel
-into segments, speech or silence, that follow each other without a gap. A segment depends on nothing
-but the audio from its start on: after each cut the voice-activity detector starts afresh there. So
-a replay that starts at a cut decides the same, however the audio is divided into chunks.
+Chunks may come out of order, twice, or not at all. They are put in order within the allowed
+lateness, cut into segments by voice activity (`streams.segmenter`), and leave as `Piece`s, speech,
+silence or gap, which follow each other without a hole: together they are the channel. What a piece
+is depends on the log alone, and `Track.mark` says where to go on after a restart so that the same
+pieces come again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import insort
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Pcm = npt.NDArray[np.int16]
-Floats = npt.NDArray[np.float32]
-Kind = Literal["speech", "silence"]
+from streams.segmenter import FRAME, SAMPLE_RATE, Floats, Pcm, Rules, Segment, Segmenter
 
-SAMPLE_RATE: Final = 16_000
-FRAME: Final = 512
+JITTER_MS: Final = 250
+"""How far a chunk's time stamp may be off from the end of the one before; beyond it, it counts."""
+SLACK_MS: Final = 5
+"""The same where sequence numbers say that a chunk is missing."""
+REPEATS: Final = 128
+"""Chunks of a channel, beyond those being heard, that are known should they be sent again."""
+LISTEN: Final = 3 * FRAME
+"""Samples that the voice-activity detector is told of at a time, at least: calls cost more."""
+PER_MS: Final = SAMPLE_RATE // 1000
+NOTHING: Final = np.zeros(0, np.int16)
+
+Kind = Literal["speech", "silence", "gap"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """All lengths in frames of 32 ms.
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """A chunk of one channel: `audio` [n] at 16 kHz from `time` (ms) on.
 
-    `onset` and `offset` are the probabilities at which speech begins and ends (hysteresis).
-    `shortest`: speech frames below which a sound is no utterance; `pause`: silence that ends one;
-    `lead`, `tail`: audio kept before and after the speech; `longest`: where an utterance is cut at
-    the quietest point of its last `search` frames; `silence`: how long a silent segment may get.
+    `sequence` counts the channel's chunks one by one, if the producer does; `offset` and `stamp`
+    are the record's in the log; `skip` samples before these were done before a restart, or if it
+    is negative, so many are lost before these; `source` is the caller's own.
     """
 
-    onset: float = 0.5
-    offset: float = 0.35
-    shortest: int = 3
-    pause: int = 16
-    lead: int = 8
-    tail: int = 6
-    longest: int = 469
-    search: int = 156
-    silence: int = 156
+    id: str
+    time: int
+    audio: Pcm
+    offset: int = 0
+    stamp: int = 0
+    sequence: int | None = None
+    skip: int = 0
+    source: object = None
+
+    @property
+    def end(self) -> int:
+        return self.time + len(self.audio) // PER_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """[start, end) in samples; speech carries its `audio`, silence does not."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A chunk where it lies in its channel, [start, end) in samples, without its audio; of what
+    comes before it, `lost` samples are concealed."""
+
+    id: str
+    start: int
+    end: int
+    offset: int
+    stamp: int
+    sequence: int | None
+    source: object
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """[start, end) in ms of the channel; `reason` says why it is a gap. `until` is the sample at
+    which it ends; `lost_ms` of it never came and are silence in its `audio`; `begins` is the chunk
+    in which it begins."""
 
     kind: Kind
     start: int
     end: int
+    until: int
     audio: Pcm
+    lost_ms: int = 0
+    begins: Part | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a channel goes on after a restart: with the record at `offset`, at event time `time`,
+    `skip` samples into the chunk `first`; negative: before it, in what was lost. Anew: at the time
+    of the next chunk, if that is later.
+    `sequence` and `recent` are those of the chunks that were done."""
+
+    offset: int
+    time: int
+    first: str = ""
+    skip: int = 0
+    anew: bool = False
+    sequence: int | None = None
+    recent: Sequence[str] = ()
+
+
+class Late(Exception):  # noqa: N818  (an answer, not a fault)
+    """The channel is beyond this chunk, by so many ms."""
+
+    def __init__(self, chunk: Chunk, ms: int) -> None:
+        super().__init__(f"the channel is {ms} ms beyond the start of this chunk")
+        self.chunk = chunk
 
 
 @dataclass(slots=True)
-class Segmenter:
-    """One channel. Use: `push` audio; while `unscored` has frames, score them and `step`.
+class Track:
+    """One channel. Use: `offer` a chunk; while `advance` gives audio, let the voice-activity
+    detector score it and `hear` that; take `pieces` whenever some are there, and `settle` each when
+    it was delivered, in order.
 
-    When `step` cuts a segment, the remaining audio is unscored again, and the detector of the
-    caller must start from its initial state.
+    `ear` is the state of the detector, None where it starts afresh, as it does with every piece.
+    Samples are counted through; a stretch of them that begins at a whole ms is anchored there.
     """
 
+    lateness_ms: int
     rules: Rules = field(default_factory=Rules)
-    start: int = 0
-    _audio: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
-    _scored: int = 0
-    _first: int = -1
-    _last: int = -1
-    _voiced: int = 0
+    resume: Mark | None = None
+    pieces: deque[Piece] = field(default_factory=deque)
+    late: list[Late] = field(default_factory=list)
+    ear: Floats | None = None
+    segmenter: Segmenter = field(init=False)
+    held: list[Chunk] = field(default_factory=list)
+    _parts: deque[Part] = field(default_factory=deque)
+    _recent: deque[str] = field(default_factory=lambda: deque(maxlen=REPEATS))
+    _lost: list[tuple[int, int]] = field(default_factory=list)
+    _anchor: tuple[int, int] | None = None
+    _newest: int = 0
+    _sequence: int | None = None
+    _settled: tuple[int, int, int | None] | None = None
+
+    def __post_init__(self) -> None:
+        self.segmenter = Segmenter(self.rules)
+        if mark := self.resume:
+            self._recent.extend(mark.recent)
+            self._sequence = mark.sequence
+            if not mark.anew:
+                self._begin(mark.time)
 
     @property
-    def position(self) -> int:
-        """The sample up to which audio was pushed."""
-        return self.start + len(self._audio)
+    def now(self) -> int:
+        """Event time (ms) at which the audio ends that was put in order."""
+        if self._anchor is None:
+            return self.resume.time if self.resume else 0
+        return self.time(self.segmenter.position)
+
+    def time(self, sample: int) -> int:
+        """Event time (ms) of a sample of the stretch under way."""
+        assert self._anchor is not None  # noqa: S101  (there is no audio before it is set)
+        return self._anchor[1] + (sample - self._anchor[0]) // PER_MS
 
     @property
     def complete(self) -> int:
-        """No speech segment that ends before this sample will be cut any more.
+        """Event time (ms) before which no speech will end any more."""
+        return self.now if self._anchor is None else self.time(self.segmenter.complete)
 
-        A sound that is too short yet to be speech may be heard anew, from a cut before it; what
-        is flushed ends where the audio does. Holds where `shortest + tail >= lead`.
-        """
-        rules, frames = self.rules, self._scored
-        if self._first >= 0:
-            sure = self._last + 1 + rules.tail if self._kind == "speech" else self._first
-            frames = min(frames, sure, rules.longest - rules.search)
-        return self.start + frames * FRAME
+    def offer(self, chunk: Chunk) -> bool:
+        """Takes a chunk; False if it came before. Raises Late if the channel is beyond it."""
+        if chunk.id in {*self._recent, *(each.id for each in self.waiting)}:
+            return False
+        if self.resume and chunk.id == self.resume.first and self.resume.skip:
+            skip = self.resume.skip
+            rest = chunk.audio[max(0, skip) :]
+            chunk = replace(chunk, time=self.resume.time, audio=rest, skip=skip)
+        self._check(chunk)
+        insort(self.held, chunk, key=lambda c: (c.time, c.sequence or 0))
+        self._newest = max(self._newest, chunk.end)
+        return True
 
-    def push(self, audio: Pcm) -> None:
-        """Appends audio [n]."""
-        self._audio = np.concatenate([self._audio, audio])
+    def advance(self, *, flush: bool = False) -> Pcm | None:
+        """Puts chunks in order until there is audio to be scored, [n * 512]; None: nothing is to be
+        done until the next chunk comes. Flush: what is missing will not come."""
+        while True:
+            frames = self.segmenter.unscored()
+            if len(frames) >= LISTEN or (len(frames) and self._at_gap(flush)):
+                return frames
+            if not self._ready(flush):
+                return frames if flush and len(frames) else None
+            chunk = self.held.pop(0)
+            try:
+                self._check(chunk)
+                self._place(chunk)
+            except Late as late:
+                self.late.append(late)
 
-    def unscored(self) -> Pcm:
-        """The whole frames that have no probability yet, [n * 512]."""
-        end = len(self._audio) - len(self._audio) % FRAME
-        return self._audio[self._scored * FRAME : end]
+    def hear(self, probabilities: Floats, ear: Floats) -> None:
+        """Takes the probabilities of what `advance` gave, [n], and the detector's state after."""
+        self.ear = ear
+        if segment := self.segmenter.step(probabilities):
+            self._emit(segment)
 
-    def step(self, probabilities: Floats) -> Segment | None:
-        """Takes the probabilities of `unscored` frames, [n]; stops at the first cut."""
-        for probability in probabilities:
-            self._hear(float(probability))
-            if (cut := self._cut()) is not None:
-                return cut
-        return None
+    def give_up(self, reason: str) -> None:
+        """Makes a gap of the segment under way; what comes then begins at a whole ms."""
+        for segment in self.segmenter.flush():
+            self._emit(segment, reason)
+        self._begin(self.now)
 
-    def flush(self) -> list[Segment]:
-        """Everything that is left, as one segment; for the end of a session or before a gap."""
-        if not len(self._audio):
-            return []
-        return [self._emit(self._kind, len(self._audio))]
+    def flush(self) -> None:
+        """Ends the segment under way, where the audio ends."""
+        for segment in self.segmenter.flush():
+            self._emit(segment)
+
+    def settle(self, piece: Piece) -> list[Part]:
+        """The chunks that are done once this piece, the oldest, was delivered."""
+        done = []
+        while self._parts and self._parts[0].end <= piece.until:
+            done.append(self._parts.popleft())
+        self._recent.extend(part.id for part in done)
+        before = self._settled[2] if self._settled else None
+        self._settled = (piece.until, piece.end, done[-1].sequence if done else before)
+        return done
+
+    def mark(self, otherwise: int, *, anew: bool = False) -> Mark:
+        """Where a restart goes on; at the offset `otherwise` if no chunk waits here. A channel that
+        has not begun yet begins anew."""
+        until, time, sequence = self._settled or (0, self.now, self._sequence)
+        offsets = [each.offset for each in self.waiting]
+        first, skip = "", 0
+        if self._parts:
+            first = self._parts[0].id
+            skip = max(-self._parts[0].lost, until - self._parts[0].start)
+        elif self.resume and self.resume.first not in self._recent:
+            first, skip = self.resume.first, self.resume.skip
+        offset, anew = min(offsets, default=otherwise), anew or self._anchor is None
+        return Mark(offset, time, first, skip, anew, sequence, tuple(self._recent))
 
     @property
-    def _kind(self) -> Kind:
-        return "speech" if self._voiced >= self.rules.shortest else "silence"
+    def waiting(self) -> list[Part | Chunk]:
+        """The chunks that are not done."""
+        return [*self._parts, *self.held]
 
-    def _hear(self, probability: float) -> None:
-        frame, self._scored = self._scored, self._scored + 1
-        speaking = self._first >= 0
-        if probability >= self.rules.onset:
-            self._first = self._first if speaking else frame
-            self._voiced += 1
-        if speaking and probability < self.rules.offset:
-            return
-        if speaking or probability >= self.rules.onset:
-            self._last = frame
+    @property
+    def begins(self) -> Part | None:
+        """The chunk in which the segment under way begins, None as long as that has not come."""
+        return self._at(self.segmenter.start)
 
-    def _cut(self) -> Segment | None:
-        rules, now = self.rules, self._scored
-        if self._first < 0:
-            return self._emit("silence", now * FRAME) if now >= rules.silence else None
-        if self._first - rules.lead >= rules.pause and self._kind == "speech":
-            return self._emit("silence", (self._first - rules.lead) * FRAME)
-        if now - 1 - self._last >= rules.pause:
-            return self._emit(self._kind, (self._last + 1 + rules.tail) * FRAME)
-        return self._emit(self._kind, self._quietest() * FRAME) if now >= rules.longest else None
+    def _at(self, sample: int) -> Part | None:
+        return next((part for part in self._parts if part.end > sample), None)
 
-    def _quietest(self) -> int:
-        """The frame in the last `search` ones around which the least energy lies."""
-        first = self.rules.longest - self.rules.search
-        frames = self._audio[first * FRAME : self.rules.longest * FRAME].astype(np.float32)
-        energy = np.square(frames).reshape(-1, FRAME).mean(axis=1)
-        return first + int(np.argmin(np.convolve(energy, np.ones(3), mode="same")[1:-1])) + 1
+    def _check(self, chunk: Chunk) -> None:
+        early = self.now - chunk.time
+        passed = None not in (chunk.sequence, self._sequence) and (
+            (chunk.sequence or 0) <= (self._sequence or 0)
+        )
+        heard = chunk.end <= self.now
+        if self._known and (heard + passed + (early > JITTER_MS)) >= 2:
+            raise Late(chunk, early)
 
-    def _emit(self, kind: Kind, length: int) -> Segment:
-        audio = self._audio[:length] if kind == "speech" else self._audio[:0]
-        segment = Segment(kind, self.start, self.start + length, audio)
-        self.start, self._audio = self.start + length, self._audio[length:].copy()
-        self._scored, self._first, self._last, self._voiced = 0, -1, -1, 0
-        return segment
+    @property
+    def _known(self) -> bool:
+        return self._anchor is not None or self.resume is not None
+
+    def _ready(self, flush: bool) -> bool:
+        """Whether the next chunk is there, or not to be waited for any longer."""
+        if not self.held:
+            return False
+        chunk = self.held[0]
+        waited = flush or self._newest - chunk.time >= self.lateness_ms
+        follows = chunk.sequence is not None and chunk.sequence == (self._sequence or 0) + 1
+        return waited or follows or not self._missing(chunk)
+
+    def _at_gap(self, flush: bool) -> bool:
+        return self._ready(flush) and self._missing(self.held[0]) > JITTER_MS
+
+    def _missing(self, chunk: Chunk) -> int:
+        """Milliseconds that seem to be missing before a chunk."""
+        if self._anchor is None:  # where a channel begins, an earlier chunk may yet come
+            return int(bool(chunk.sequence))
+        ahead = chunk.time - self.now
+        jumped = (chunk.sequence or 0) > (self._sequence or 0) + 1
+        return ahead if ahead > (SLACK_MS if jumped else JITTER_MS) else 0
+
+    def _place(self, chunk: Chunk) -> None:
+        missing, lost = self._missing(chunk), max(0, -chunk.skip)
+        if self._anchor is None:
+            self._begin(max(chunk.time, self.resume.time) if self.resume else chunk.time)
+        elif missing > JITTER_MS:
+            self._skip(chunk.time)
+        elif missing:
+            there = self._anchor[0] + (chunk.time - self._anchor[1]) * PER_MS
+            lost = there - self.segmenter.position
+        self._conceal(lost)
+        early = max(0, self.now - chunk.time)
+        audio = chunk.audio[early * PER_MS :] if early > JITTER_MS else chunk.audio
+        self.segmenter.push(audio)
+        end, self._sequence = self.segmenter.position, chunk.sequence
+        start = end - len(chunk.audio) - max(0, chunk.skip)
+        where = (start, end, chunk.offset, chunk.stamp)
+        self._parts.append(Part(chunk.id, *where, chunk.sequence, chunk.source, lost))
+
+    def _begin(self, time: int) -> None:
+        start = -(-self.segmenter.position // PER_MS) * PER_MS
+        self._anchor = (start, time)
+        self.segmenter, self.ear = Segmenter(self.rules, start=start), None
+        self._settled = self._settled or (start, time, self._sequence)
+
+    def _skip(self, time: int) -> None:
+        """A gap up to `time`."""
+        self.flush()
+        start = self.now
+        self._begin(time)
+        until = self.segmenter.start
+        self.pieces.append(Piece("gap", start, time, until, NOTHING, reason="no-audio"))
+
+    def _conceal(self, samples: int) -> None:
+        """Silence for the little that is missing: a lost packet is to cut no word in two."""
+        if samples:
+            position = self.segmenter.position
+            self.segmenter.push(np.zeros(samples, np.int16))
+            self._lost.append((position, position + samples))
+
+    def _emit(self, segment: Segment, reason: str = "") -> None:
+        self.ear = None
+        piece = Piece(
+            "gap" if reason else segment.kind,
+            self.time(segment.start),
+            self.time(segment.end),
+            segment.end,
+            segment.audio,
+            self._lost_ms(segment),
+            self._at(segment.start),
+            reason,
+        )
+        self.pieces.append(piece)
+
+    def _lost_ms(self, segment: Segment) -> int:
+        lost = (min(b, segment.end) - max(a, segment.start) for a, b in self._lost)
+        milliseconds = sum(max(0, samples) for samples in lost) // PER_MS
+        self._lost = [(a, b) for a, b in self._lost if b > segment.end]
+        return milliseconds

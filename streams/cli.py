@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import click
 from pydantic import ValidationError
@@ -141,6 +142,106 @@ def watch(session: str | None, as_lines: bool, from_start: bool) -> None:
 
 
 @main.command()
+@click.option("--session", required=True, help="Its id.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["vtt", "srt", "json", "txt"]),
+    default="vtt",
+    show_default=True,
+)
+@click.option(
+    "--out",
+    type=click.File("w", encoding="utf-8", lazy=True),
+    default="-",
+    help="A file.  [default: standard output]",
+)
+def export(session: str, format_: str, out: IO[str]) -> None:
+    """Write the captions of a session as a file, from what the topics hold of it now."""
+    from streams.events import Topics
+    from streams.export import render
+    from streams.history import read_history
+
+    settings = settings_or_exit()
+    topics = Topics.of(settings.topic_prefix)
+    with told_errors():
+        history = asyncio.run(read_history(brokers_of(settings), topics, session))
+    if not history.results:
+        raise click.ClickException(f"{topics.recognition} holds nothing of session {session!r}")
+    if not history.ended:
+        click.echo(f"session {session} has not ended: captions may follow", err=True)
+    out.write(render(history.results, format_))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["txt", "vtt", "srt", "json"]),
+    default="txt",
+    show_default=True,
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder for a file of each.  [default: standard output]",
+)
+@click.option(
+    "--vocabulary",
+    type=click.File(encoding="utf-8"),
+    help="Names and codes that may be said, one a line; about the first 20 help.",
+)
+def transcribe(
+    files: tuple[Path, ...], format_: str, out: Path | None, vocabulary: IO[str] | None
+) -> None:
+    """Write down what is said in audio files, without Kafka."""
+    from streams.transcribe import file_of, write_transcripts
+
+    settings = settings_or_exit()
+    if out and len({file_of(file, format_, out) for file in files}) < len(files):
+        raise click.BadParameter("two files of one name", param_hint="FILES")
+    try:
+        if out:
+            out.mkdir(parents=True, exist_ok=True)
+        with told_errors():
+            words = [line.strip() for line in vocabulary or () if line.strip()]
+            failed = asyncio.run(write_transcripts(settings, files, format_, out, words))
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
+    sys.exit(bool(failed))
+
+
+@main.group(name="eval")
+def evaluate() -> None:
+    """Measure on recordings whose contents are known."""
+
+
+@evaluate.command(name="captions")
+@click.argument(
+    "manifest", metavar="MANIFEST.tsv", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many clips.")
+@click.option("--language", help="Of the clips; auto: all that the model knows.")
+@click.option("--model", help="Whisper weights, as a URI.")
+def eval_captions(
+    manifest: Path, as_json: bool, limit: int | None, language: str | None, model: str | None
+) -> None:
+    """Play recorded clips live on a clock that skips idle time: errors, delays, corrections."""
+    from streams import eval_captions as evaluation
+
+    chosen = {"language": language, "speech_model": model}
+    settings = settings_or_exit(**{name: value for name, value in chosen.items() if value})
+    with told_errors():
+        figures = evaluation.evaluate_manifest(settings, manifest, limit)
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        evaluation.print_figures(figures, Console(highlight=False))
+
+
+@main.command()
 @click.option(
     "--folder",
     type=click.Path(exists=True, path_type=Path),
@@ -159,10 +260,10 @@ def demo(folder: Path, out: Path) -> None:
         sys.exit(run_demo(settings_or_exit(), folder, out, Console(highlight=False)))
 
 
-def settings_or_exit() -> Settings:
-    """The settings; a wrong one ends the program with its name."""
+def settings_or_exit(**chosen: str) -> Settings:
+    """The settings, of which some are `chosen`; a wrong one ends the program with its name."""
     try:
-        return Settings()
+        return Settings(**chosen)  # type: ignore[arg-type]  # pydantic checks
     except ValidationError as error:
         wrong = "; ".join(
             f"TENOR_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
@@ -195,12 +296,13 @@ def told_errors() -> Iterator[None]:
     from aiokafka.errors import KafkaError
 
     from streams.broker import BrokerError
+    from streams.evaluation import EvaluationError
     from streams.replay import ReplayError
     from streams.topics import TopicError
 
     try:
         yield
-    except (BrokerError, ReplayError, TopicError, ModelError) as error:
+    except (BrokerError, EvaluationError, ReplayError, TopicError, ModelError) as error:
         raise click.ClickException(str(error)) from error
     except KafkaError as error:
         raise click.ClickException(f"Kafka: {error!r}; is TENOR_BROKERS right?") from error

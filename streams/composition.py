@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from models import registry
-from models.base import Floats, Transcript
+from models.base import Floats, SpeechRecognizer, Transcript
 from models.fusion import FusionModel, Item
 from models.fusion import Opinion as FusedOpinion
 from models.voice import ProsodicVoiceEncoder
@@ -19,11 +19,14 @@ from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
 from streams.agents.images import ImageAgent
 from streams.agents.join import JoinAgent, Judgement
+from streams.agents.speech import Recognition
 from streams.agents.text import TextAgent
 from streams.batching import Batcher
 from streams.features import Feature
 from streams.metrics import Metrics
+from streams.scheduling import DecodeScheduler
 from streams.settings import Settings
+from streams.texts import FixedTexts, Texts
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,20 +38,24 @@ class Workshop:
     """Loads models and puts each behind a batcher on the thread that owns its device.
 
     `device` runs what is heavy, `light` the small models that always run on the CPU, so that
-    voice activity need not wait for a recognition that is under way.
+    voice activity need not wait for a recognition that is under way, and `decoders` the recogniser
+    where that runs on the CPU too. `texts` are the typed texts of the sessions.
     """
 
     settings: Settings
     metrics: Metrics
     say: Callable[[str], None] = lambda text: None
+    texts: Texts = field(default_factory=FixedTexts)
     device: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "device"))
     light: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "light"))
-    batchers: list[Batcher[Any, Any]] = field(default_factory=list)
+    batchers: list[Batcher[Any, Any] | DecodeScheduler] = field(default_factory=list)
+    decoders: ThreadPoolExecutor = field(init=False)
     _kind: str = field(init=False)
 
     def __post_init__(self) -> None:
         self._kind = registry.device(self.settings.device)
         registry.set_threads(self.settings.threads)
+        self.decoders = ThreadPoolExecutor(self.settings.decoders, "decoder")
 
     def agents(self, names: Collection[str], means: Means) -> list[Agent]:
         """The agents of these names, with their models loaded; blocks for seconds."""
@@ -63,6 +70,7 @@ class Workshop:
     def close(self) -> None:
         self.device.shutdown(wait=False, cancel_futures=True)
         self.light.shutdown(wait=False, cancel_futures=True)
+        self.decoders.shutdown(wait=False, cancel_futures=True)
 
     def _audio(self, means: Means) -> Agent:
         settings = self.settings
@@ -74,6 +82,7 @@ class Workshop:
                 self._kind,
                 language=None if settings.language == "auto" else settings.language,
                 threads=settings.threads,
+                workers=settings.decoders,
             ),
         )
         voice = ProsodicVoiceEncoder(speech.encoder)
@@ -85,20 +94,29 @@ class Workshop:
         def voices(batch: list[tuple[Floats, Transcript]]) -> Sequence[Floats]:
             return list(voice.encode([audio for audio, _ in batch], [said for _, said in batch]))
 
-        hearing = Hearing(
-            activity=self._batcher("vad", activity, self.light, wait_s=0.0),
-            recognize=self._batcher(
-                "speech",
-                speech.transcribe,
-                self.device,
-                bucket=speech.bucket,
-            ),
+        recognition = Recognition(
+            decoder=self._scheduler(speech),
             voice=self._batcher("voice", voices, self.light, wait_s=0.0),
-            deaf=detector.initial(),
             speech_encoder=speech.encoder,
             voice_encoder=voice.encoder,
         )
-        return AudioAgent(means, hearing)
+        activity_ = self._batcher("vad", activity, self.light, wait_s=0.0)
+        return AudioAgent(means, Hearing(activity_, detector.initial(), recognition, self.texts))
+
+    def _scheduler(self, speech: SpeechRecognizer) -> DecodeScheduler:
+        settings, alone = self.settings, self._kind != "cpu"
+        scheduler = DecodeScheduler(
+            speech.transcribe,
+            speech.bucket,
+            self.device if alone else self.decoders,
+            workers=1 if alone else settings.decoders,
+            largest=settings.batch_size if alone else settings.decoder_batch,
+            wait_s=settings.batch_wait_s if alone else 0.0,
+            metrics=self.metrics,
+            partial_s=settings.partial_ms / 1000,
+        )
+        self.batchers.append(scheduler)
+        return scheduler
 
     def _text(self, means: Means) -> Agent:
         encoder = self._load(

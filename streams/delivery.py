@@ -1,7 +1,8 @@
 """What leaves an agent: events to their topics, dead letters, and checkpoints; delivered, not sent.
 
-Every call here returns only when Kafka has confirmed (acks=all), so that the caller may acknowledge
-what the events were made from.
+Every call here returns only when what it was given is safe (Kafka has confirmed it, acks=all), so
+that the caller may acknowledge what the events were made from. `streams.local` is a place for the
+same without Kafka.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -56,8 +57,32 @@ def producer(brokers: str) -> AIOKafkaProducer:
     )
 
 
-class Outbox:
-    """Delivers events, and counts them."""
+class Outbox(Protocol):
+    """Where an agent puts what it has to say."""
+
+    async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
+        """Puts each event on its topic (a field of `Topics`); returns when all of them are safe."""
+        ...
+
+    async def dead_letter(self, record: Record, reason: str, message: str) -> None:
+        """Puts a record aside, whole, with the reason. It is not acknowledged here."""
+        ...
+
+    async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
+        """Keeps what a restart of this agent must know of the session."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """What was kept of the sessions of a partition."""
+
+    async def load(self, agent: str, partition: int) -> dict[str, State]:
+        """The last state of each session of this agent, by session."""
+        ...
+
+
+class KafkaOutbox:
+    """`Outbox` on Kafka's topics; counts what it delivers."""
 
     def __init__(
         self,
@@ -72,7 +97,6 @@ class Outbox:
         self._now = now
 
     async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
-        """Writes each event to its topic (a field of `Topics`) and waits for all confirmations."""
         outgoing = list(events)
         with self._metrics.timed("deliver"):
             await asyncio.gather(
@@ -85,7 +109,6 @@ class Outbox:
                 self._metrics.end_to_end.labels(event.type).observe(max(0.0, waited))
 
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
-        """Puts a record aside, whole, with the reason. It is not acknowledged here."""
         error = DeadLetterError(
             reason, message, self._names[record.topic], record.partition, record.offset
         )
@@ -95,7 +118,6 @@ class Outbox:
         self._metrics.events.labels(record.topic, "deadletter").inc()
 
     async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
-        """Keeps what a restart of this agent must know of the session."""
         event = Event(
             type=EventType.CHECKPOINT,
             id=f"{agent}/{session}",
@@ -121,15 +143,14 @@ class Outbox:
         return future
 
 
-class Checkpoints:
-    """Reads back, when a partition comes, what was kept of its sessions."""
+class KafkaCheckpoints:
+    """`Checkpoints` read back from their compacted topic when a partition comes."""
 
     def __init__(self, brokers: str, topics: Topics) -> None:
         self._brokers = brokers
         self._topic = topics.checkpoints
 
     async def load(self, agent: str, partition: int) -> dict[str, State]:
-        """The last state of each session of this agent, by session."""
         place = TopicPartition(self._topic, partition)
         states: dict[str, State] = {}
         consumer = AIOKafkaConsumer(

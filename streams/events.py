@@ -140,3 +140,24 @@ def event_id(
     """
     name = json.dumps([session, type_, channel, start, end, revision, about])
     return str(uuid.uuid5(_IDS, name))
+
+
+def channel_names(event_channel: str, count: int) -> tuple[str, ...]:
+    """The names of a chunk's `count` channels, in their order in the audio.
+
+    One channel has the event's own. Several are named with commas between (`customer,agent`);
+    `call` for two makes `call-1` and `call-2`, no name at all `1` and `2`.
+
+    Raises:
+        CodecError: another number of names than of channels, an empty or a repeated one.
+    """
+    if count == 1:
+        return (event_channel,)
+    names = [name.strip() for name in event_channel.split(",")]
+    if len(names) == 1:
+        prefix = f"{names[0]}-" if names[0] else ""
+        return tuple(f"{prefix}{number}" for number in range(1, count + 1))
+    if len(names) != count or len({*names} - {""}) != count:
+        expected = f"{count} different names, one name, or none"
+        raise CodecError("channel-names", f"ce_channel must hold {expected}: {count} channels came")
+    return tuple(names)

@@ -1,4 +1,4 @@
-"""Untrusted media to arrays, with limits: audio to 16 kHz mono PCM, pictures to RGB.
+"""Untrusted media to arrays, with limits: audio to 16 kHz PCM per channel, pictures to RGB.
 
 Nothing is decoded before its declared size is known to be acceptable, and no more than that is
 decoded. Every refusal is a `MediaError` whose reason is stable and whose message helps.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+
+from streams.g711 import from_a_law, from_mu_law
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +28,8 @@ Pixels = npt.NDArray[np.uint8]
 SAMPLE_RATE: Final = 16_000
 PICTURE_FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 CONTAINERS: Final = {"audio/wav": ("WAV", "WAVEX"), "audio/flac": ("FLAC",), "audio/ogg": ("OGG",)}
+RAW: Final = {"audio/l16": (2, SAMPLE_RATE), "audio/pcmu": (1, 8_000), "audio/pcma": (1, 8_000)}
+"""Bytes per sample, and the rate where none is named."""
 
 
 class MediaError(Exception):
@@ -37,10 +42,11 @@ class MediaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The longest audio chunk (s), its sampling rates (Hz), and the most pixels of a picture, with
-    the longest side (pixels) at which a picture is handed on."""
+    """The longest audio chunk (s), its most channels, its sampling rates (Hz), and the most pixels
+    of a picture, with the longest side (pixels) at which a picture is handed on."""
 
     audio_s: float = 2.0
+    channels: int = 8
     lowest_rate: int = 8_000
     highest_rate: int = 48_000
     pixels: int = 40_000_000
@@ -48,49 +54,55 @@ class Limits:
 
 
 def decode_audio(content_type: str, data: bytes, limits: Limits) -> Pcm:
-    """One chunk as int16 mono at 16 kHz, [samples].
+    """One chunk as int16 at 16 kHz, [channels, samples].
 
     Each chunk is resampled on its own, so that the result depends on nothing before it.
 
     Raises:
-        MediaError: not decodable, too long, of several channels, or of an unusable rate.
+        MediaError: not decodable, cut off, too long, of too many channels, or of an unusable rate.
     """
     kind, parameters = _content_type(content_type)
-    if kind == "audio/l16":
-        samples, rate = _l16(data, parameters), _rate(parameters, SAMPLE_RATE)
-    elif kind in ("audio/pcmu", "audio/pcma"):
-        table = _mu_law_table() if kind == "audio/pcmu" else _a_law_table()
-        samples, rate = table[np.frombuffer(data, np.uint8)], _rate(parameters, 8_000)
-    elif kind in CONTAINERS:
-        samples, rate = _container(kind, data, limits)
+    if kind in CONTAINERS:
+        frames, rate = _container(kind, data, limits)
     else:
-        raise MediaError("unsupported-audio", f"no decoder for {kind!r}")
-    if parameters.get("channels", "1") != "1":
-        raise MediaError("several-channels", "send one event per channel, with ce_channel")
-    _check_length(len(samples), rate, limits)
-    return resample(samples, rate)
+        frames, rate = _raw(kind, parameters, data, limits)
+    _check_length(len(frames), rate, limits)
+    return resample(np.ascontiguousarray(frames.T), rate)
 
 
 def resample(samples: Pcm, rate: int) -> Pcm:
-    """int16 [n] at `rate` Hz to int16 at 16 kHz (polyphase filter, edges continued as a line)."""
+    """int16 [channels, n] at `rate` Hz to int16 at 16 kHz; edges go on as a line.
+
+    Where n / `rate` seconds are no whole number of samples at 16 kHz, the count is rounded up or
+    down by a checksum of the samples: with the chance at which the counts of many chunks add up to
+    their duration. Always rounding to the nearest would let a call of equal chunks drift.
+    """
     if rate == SAMPLE_RATE:
         return samples
     from scipy.signal import resample_poly  # noqa: PLC0415  (a second of import, workers only)
 
-    step = gcd(rate, SAMPLE_RATE)
+    length, step = samples.shape[-1], gcd(rate, SAMPLE_RATE)
+    count = max(1, (length * SAMPLE_RATE + crc32(samples.tobytes()) % rate) // rate)
+    up, down = SAMPLE_RATE // step, rate // step
     out = resample_poly(
-        samples.astype(np.float32), SAMPLE_RATE // step, rate // step, padtype="line"
-    )
+        samples.astype(np.float32),
+        up,
+        down,
+        axis=-1,
+        window=_low_pass(max(up, down)),
+        padtype="line" if length > 1 else "mean",  # no line goes through one point
+    )[..., :count]
     whole: Pcm = np.clip(np.rint(out), -32768, 32767).astype(np.int16)
     return whole
 
 
-def mu_law(samples: Pcm) -> bytes:
-    """int16 [n] as ITU-T G.711 mu-law: the code whose value is nearest."""
-    table = _mu_law_table().astype(np.int32)
-    order = np.argsort(table, kind="stable")
-    edges = (table[order][1:] + table[order][:-1]) / 2
-    return order[np.searchsorted(edges, samples)].astype(np.uint8).tobytes()
+@lru_cache(maxsize=16)
+def _low_pass(factor: int) -> npt.NDArray[np.float32]:
+    """The filter that `resample_poly` makes itself, kept: it takes longer to make than to use."""
+    from scipy.signal import firwin  # noqa: PLC0415  (workers only)
+
+    taps: npt.NDArray[np.float32] = firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0))
+    return taps.astype(np.float32)
 
 
 def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
@@ -136,7 +148,37 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 def _content_type(content_type: str) -> tuple[str, dict[str, str]]:
     kind, *rest = (part.strip() for part in content_type.lower().split(";"))
-    return kind, dict(part.split("=", 1) for part in rest if "=" in part)
+    pairs = (part.partition("=") for part in rest)
+    return kind, {name.strip(): value.strip(' "') for name, _, value in pairs}
+
+
+def _raw(kind: str, parameters: dict[str, str], data: bytes, limits: Limits) -> tuple[Pcm, int]:
+    """Interleaved samples without a header: [samples, channels] and their rate."""
+    if (known := RAW.get(kind)) is None:
+        raise MediaError("unsupported-audio", f"no decoder for {kind!r}")
+    width, default = known
+    channels = _channels(parameters.get("channels", "1"), limits)
+    if len(data) % (width * channels):
+        what = f"whole samples of {8 * width} bits on {channels} channels"
+        raise MediaError("truncated-audio", f"{len(data)} bytes are no {what}")
+    return _linear(kind, parameters, data).reshape(-1, channels), _rate(parameters, default)
+
+
+def _linear(kind: str, parameters: dict[str, str], data: bytes) -> Pcm:
+    """L16 is little-endian, as producers of today send it, unless RFC 2586's order is named."""
+    if kind == "audio/pcmu":
+        return from_mu_law(data)
+    if kind == "audio/pcma":
+        return from_a_law(data)
+    order = ">i2" if parameters.get("endianness") == "big-endian" else "<i2"
+    return np.frombuffer(data, order).astype(np.int16)
+
+
+def _channels(text: str, limits: Limits) -> int:
+    if text.isdecimal() and len(text) < 6 and 0 < int(text) <= limits.channels:
+        return int(text)
+    found = f"channels={text[:20]!r}; 1 to {limits.channels} are understood"
+    raise MediaError("unsupported-channels", found)
 
 
 def _rate(parameters: dict[str, str], default: int) -> int:
@@ -146,29 +188,19 @@ def _rate(parameters: dict[str, str], default: int) -> int:
     return int(text)
 
 
-def _l16(data: bytes, parameters: dict[str, str]) -> Pcm:
-    """Little-endian, as producers of today send L16, unless RFC 2586's byte order is named."""
-    if len(data) % 2:
-        raise MediaError("truncated-audio", f"{len(data)} bytes are no whole 16-bit samples")
-    order = ">i2" if parameters.get("endianness") == "big-endian" else "<i2"
-    return np.frombuffer(data, order).astype(np.int16)
-
-
 def _container(kind: str, data: bytes, limits: Limits) -> tuple[Pcm, int]:
+    """A file that says itself what it is: [samples, channels] and their rate."""
     import soundfile  # noqa: PLC0415  (workers only)
 
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in CONTAINERS[kind]:
                 raise MediaError("undecodable-audio", f"this is {file.format}, not {kind}")
-            if file.channels != 1:
-                raise MediaError(
-                    "several-channels", f"{file.channels} channels: send one event per channel"
-                )
+            _channels(str(file.channels), limits)
             _check_length(file.frames, file.samplerate, limits)
             # The declared length may lie: read one sample more than is allowed, and no further.
             most = int(limits.audio_s * file.samplerate) + 1
-            samples = file.read(frames=most, dtype="float32")
+            samples = file.read(frames=most, dtype="float32", always_2d=True)
             if len(samples) < file.frames or (kind == "audio/wav" and _cut_off(data)):
                 raise MediaError(
                     "truncated-audio", f"{len(samples)} of {file.frames} samples are there"
@@ -181,10 +213,21 @@ def _container(kind: str, data: bytes, limits: Limits) -> tuple[Pcm, int]:
 
 
 def _cut_off(wav: bytes) -> bool:
-    """Whether a RIFF file is shorter than it says (libsndfile makes do with what is there). A
-    gigabyte and more is what producers write that do not know the length beforehand."""
+    """Whether a RIFF file is shorter than it says, or its samples end within a frame (libsndfile
+    makes do with what is there). A gigabyte and more is what producers write that do not know the
+    length beforehand."""
     declared = int.from_bytes(wav[4:8], "little") + 8
-    return len(wav) < declared < 2**30
+    if len(wav) < declared < 2**30:
+        return True
+    frame, place = 1, 12
+    while place + 8 <= len(wav):
+        name, size = wav[place : place + 4], int.from_bytes(wav[place + 4 : place + 8], "little")
+        if name == b"fmt ":
+            frame = int.from_bytes(wav[place + 20 : place + 22], "little") or 1
+        if name == b"data":
+            return bool(min(size, len(wav) - place - 8) % frame)
+        place += 8 + size + size % 2
+    return False
 
 
 def _pcm(samples: npt.NDArray[np.float32]) -> Pcm:
@@ -212,22 +255,3 @@ def _check_length(samples: int, rate: int, limits: Limits) -> None:
 def _kind(error: Exception) -> str:
     text = re.sub(r"<[^<>]* object at 0x\w+>", "the value", str(error))
     return f"{type(error).__name__}: {text}"[:200]
-
-
-@cache
-def _mu_law_table() -> Pcm:
-    """All 256 values of ITU-T G.711 mu-law as linear PCM."""
-    code = ~np.arange(256, dtype=np.uint8)
-    magnitude = (((code & 0x0F).astype(np.int32) << 3) + 0x84) << ((code & 0x70) >> 4)
-    linear = magnitude - 0x84
-    return np.where(code & 0x80, -linear, linear).astype(np.int16)
-
-
-@cache
-def _a_law_table() -> Pcm:
-    """All 256 values of ITU-T G.711 A-law as linear PCM."""
-    code = np.arange(256, dtype=np.uint8) ^ 0x55
-    segment = ((code & 0x70) >> 4).astype(np.int32)
-    base = ((code & 0x0F).astype(np.int32) << 4) + 8
-    magnitude = np.where(segment > 0, (base + 0x100) << np.maximum(segment - 1, 0), base)
-    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)

@@ -64,6 +64,17 @@ class Metrics:
             buckets=_SHORT,
             registry=registry,
         )
+        self.degradation = Gauge(
+            "tenor_captions_degradation",
+            "What overload has done to captions: 0 nothing, 1 fewer partials, 2 finals only",
+            registry=registry,
+        )
+        self.partials_skipped = Counter(
+            "tenor_partials_skipped",
+            "Partial captions that were asked for and not decoded",
+            ["reason"],
+            registry=registry,
+        )
         self.end_to_end = Histogram(
             "tenor_end_to_end_seconds",
             "From the end of what a result is about, in event time, to its delivery",
@@ -106,9 +117,11 @@ class Metrics:
         yield
         self.stage.labels(stage).observe(time.perf_counter() - started)
 
-    def observe_batch(self, model: str, size: int, waits: Sequence[float], seconds: float) -> None:
+    def observe_batch(
+        self, model: str, batch: Sequence[object], waits: Sequence[float], seconds: float
+    ) -> None:
         """The `Observer` of the batchers."""
-        self.batch_size.labels(model).observe(size)
+        self.batch_size.labels(model).observe(len(batch))
         self.batch_seconds.labels(model).observe(seconds)
         for wait in waits:
             self.queue_wait.labels(model).observe(wait)

@@ -20,7 +20,8 @@ from streams import codec
 from streams.agents import signals
 from streams.delivery import producer
 from streams.events import JSON_TYPE, Event, EventType, Topics
-from streams.media import Pcm, mu_law
+from streams.g711 import mu_law
+from streams.media import Pcm
 
 CHUNK_S = 0.2
 PICTURES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}

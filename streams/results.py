@@ -95,17 +95,25 @@ class CaptionPartial(_Caption):
 
 
 class CaptionFinal(_Caption):
-    """Speech of one utterance, decoded as a whole: it does not change any more."""
+    """Speech of one utterance, decoded as a whole: it does not change any more.
+
+    `lost_ms` of the span never came and were silence to the recogniser; `biased_by` are the ids of
+    the typed texts and earlier captions whose names and codes it was told to expect.
+    """
 
     event_type = EventType.CAPTION_FINAL
 
     words: tuple[Word, ...]
+    lost_ms: Annotated[int, Field(ge=0)] = 0
+    biased_by: tuple[str, ...] = ()
 
 
 class Silence(_OfChannel):
-    """A stretch of audio without speech."""
+    """A stretch of audio without speech; `lost_ms` of it never came."""
 
     event_type = EventType.CAPTION_SILENCE
+
+    lost_ms: Annotated[int, Field(ge=0)] = 0
 
 
 class Gap(_OfChannel):

@@ -47,6 +47,9 @@ async def ensure_topics(brokers: str, settings: Settings) -> None:
 
 def _new(field: str, name: str, settings: Settings) -> NewTopic:
     configuration = {"max.message.bytes": str(LARGEST), "retention.ms": _WEEK}
+    if field in ("audio", "text"):
+        # Which text an utterance is biased by depends on what was in the log first.
+        configuration["message.timestamp.type"] = "LogAppendTime"
     if field == "checkpoints":
         configuration["cleanup.policy"] = "compact,delete"
     return NewTopic(name, settings.partitions, settings.replication, topic_configs=configuration)

@@ -87,7 +87,8 @@ def _now() -> int:
 
 @dataclass(slots=True)
 class Screen:
-    """Shows results as lines; where there is a terminal, partial captions in grey until final."""
+    """Shows results as lines; where there is a terminal, partial captions too until they are final:
+    stable words as they will stay, the others in grey."""
 
     console: Console
     zero: int = 0
@@ -106,10 +107,9 @@ class Screen:
     def _partial(self, caption: CaptionPartial) -> None:
         if self.console.is_terminal:
             text = self._prefix(caption) + self._speaker(caption.channel)
-            text += Text(caption.text, style="bright_black")
-            text.truncate(self.console.width - 1, overflow="ellipsis")
+            text += _newest_words(caption, self.console.width - 1 - len(text))
             self._clear()
-            self.console.print(text, end="")
+            self.console.print(text, end="", soft_wrap=True)
             self._pending = True
 
     def _clear(self) -> None:
@@ -146,6 +146,13 @@ class Screen:
     def _speaker(self, channel: str) -> Text:
         colour = self._colours.setdefault(channel, COLOURS[len(self._colours) % len(COLOURS)])
         return Text(f"{channel[:12]:<12} ", style=colour)
+
+
+def _newest_words(caption: CaptionPartial, width: int) -> Text:
+    """The end of a partial caption, as much as fits one line."""
+    words = [Text(w.text, style="" if w.stable else "bright_black") for w in caption.words]
+    text = Text(" ").join(words)
+    return text if len(text) <= width else Text("…") + text[len(text) - max(0, width - 1) :]
 
 
 def _mood(result: SentimentWindow) -> Text:

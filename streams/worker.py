@@ -18,10 +18,11 @@ from streams import records
 from streams.agents.base import Agent, Means
 from streams.app import faust_app, lag
 from streams.composition import Workshop
-from streams.delivery import Checkpoints, Outbox, producer
+from streams.delivery import KafkaCheckpoints, KafkaOutbox, producer
 from streams.events import Topics
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.texts import TextReader
 from streams.topics import ensure_topics
 
 log = logging.getLogger("tenor.worker")
@@ -96,12 +97,16 @@ class Worker:
         stack.push_async_callback(sender.stop)
         means = Means(
             self._settings,
-            Outbox(sender, topics, self._metrics, lambda: time.time_ns() // 1_000_000),
-            Checkpoints(self._brokers, topics),
+            KafkaOutbox(sender, topics, self._metrics, lambda: time.time_ns() // 1_000_000),
+            KafkaCheckpoints(self._brokers, topics),
             self._metrics,
             self._fail,
         )
-        workshop = Workshop(self._settings, self._metrics, log.info)
+        texts = TextReader(
+            self._brokers, self._settings, means.outbox, means.checkpoints, self._fail
+        )
+        stack.push_async_callback(texts.close)
+        workshop = Workshop(self._settings, self._metrics, log.info, texts)
         stack.callback(workshop.close)
         self._not_ready = "loading models"
         agents = await asyncio.to_thread(workshop.agents, self._names, means)

@@ -62,6 +62,9 @@ class Session(ABC):
         """What to go on from if the session, once over, begins again in this process."""
         return None
 
+    async def close(self) -> None:  # noqa: B027  (most hold nothing)
+        """Ends what the session has under way; it acknowledges nothing more."""
+
 
 class Room:
     """Bounds the bytes that wait in an agent: reading stops while there is no room."""
@@ -122,6 +125,7 @@ class Lane:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)  # its failure was told already
+        await self.session.close()
 
     async def _run(self, take: Callable[[Lane, Event, Record], Awaitable[None]]) -> None:
         while True:
@@ -193,6 +197,9 @@ class Agent(ABC):
                 event, _ = lane.queue.get_nowait()
                 await self._room.give_back(len(event.data))
 
+    async def assigned(self, partition: int) -> None:  # noqa: B027  (most need nothing)
+        """Gets ready for a partition before its first event is taken."""
+
     async def watch_idleness(self, every_s: float = 0.5) -> None:
         """Writes ticks for sessions in which something waits for what does not come."""
         while True:
@@ -232,6 +239,8 @@ class Agent(ABC):
         partition = record.partition
         if self.keeps_state and record.current() and partition not in self._restored:
             states = await self._means.checkpoints.load(self.name, partition)
+            if record.current():
+                await self.assigned(partition)
             if record.current():  # else they may be outdated when the partition comes again
                 self._restored[partition] = states
 

@@ -101,7 +101,7 @@ def of_audio(base: Event) -> Iterator[Bad]:
     yield bad("text as WAV", "undecodable-audio", "audio/wav", SECRET * 10)
     yield bad("FLAC as WAV", "undecodable-audio", "audio/wav", noisy_flac())
     yield bad("100 MB of zeros", "audio-too-long", "audio/flac", flac(50_000_000))
-    yield bad("two channels", "several-channels", "audio/L16;channels=2", SECRET[:18])
+    yield bad("nine channels", "unsupported-channels", "audio/L16;channels=9", SECRET[:18])
     yield bad("rate of 1 Hz", "unsupported-rate", "audio/L16;rate=1", SECRET[:18])
     yield bad("rate in words", "unsupported-rate", "audio/L16;rate=fast", SECRET[:18])
     yield bad("MP3", "unsupported-content-type", "audio/mpeg", SECRET)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streams.delivery import Checkpoints, Outbox, State, producer
+from streams.delivery import KafkaCheckpoints, KafkaOutbox, State, producer
 from streams.metrics import Metrics
 from tests.harness import Installation, now
 
@@ -16,7 +16,7 @@ async def test_the_last_state_of_each_session_is_loaded(
 ) -> None:
     tenor = installation()
     await tenor.make_topics()
-    checkpoints = Checkpoints(tenor.brokers, tenor.topics)
+    checkpoints = KafkaCheckpoints(tenor.brokers, tenor.topics)
     assert await checkpoints.load("audio", PARTITION) == {}
     last = await _write(tenor)
     for _ in range(5):
@@ -28,7 +28,7 @@ async def test_the_last_state_of_each_session_is_loaded(
 async def _write(tenor: Installation) -> dict[str, State]:
     sender = producer(tenor.brokers)
     await sender.start()
-    outbox = Outbox(sender, tenor.topics, Metrics(), now)
+    outbox = KafkaOutbox(sender, tenor.topics, Metrics(), now)
     try:
         await outbox.checkpoint("join", PARTITION, "call/1", {"done": -1})
         for step in range(300):

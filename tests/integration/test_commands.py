@@ -19,7 +19,7 @@ from streams.broker import free_ports
 from streams.events import EventType, Topics
 from tests.harness import Installation, Worker
 
-COMMANDS = ("broker", "worker", "replay", "watch", "demo")
+COMMANDS = ("broker", "worker", "replay", "watch", "demo", "export", "transcribe", "eval")
 PATIENCE_S = 60
 TENOR = [sys.executable, "-m", "streams.cli"]
 

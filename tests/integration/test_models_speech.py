@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,23 +19,18 @@ import torchaudio.functional
 from models import registry
 from models.base import SAMPLE_RATE, Floats, ModelError, SpeechRecognizer, Transcript, Utterance
 from models.vad import FRAME, Network, SileroVad
-from models.whisper import CONTEXTS_S, context_s, in_contexts
 from models.whisper_ct2 import CTranslate2Whisper
 from models.whisper_torch import TorchWhisper
 
 CALL = Path(__file__).parents[2] / "demo" / "call"
+SPEECH = Path(__file__).parents[3] / "shared" / "data" / "speech"
 
 
 @pytest.fixture(scope="module")
 def channels() -> dict[str, Floats]:
     if not (CALL / "script.json").exists():
         pytest.skip("the demo call is absent")
-    heard = {}
-    for path in CALL.glob("*.wav"):
-        samples, rate = soundfile.read(path, dtype="float32")
-        waveform = torch.from_numpy(samples)
-        heard[path.stem] = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE).numpy()
-    return heard
+    return {path.stem: _audio(path) for path in CALL.glob("*.wav")}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +49,32 @@ def recognizer() -> SpeechRecognizer:
 
 
 @pytest.fixture(scope="module")
+def mixed(spoken: list[tuple[str, Floats]]) -> list[Utterance]:
+    """Utterances with prompts of no, few and many tokens; different ones of one length, too."""
+    prompts = ("", "coffee cup", "gift shop", "", "Order, Kowalski", "and so on " * 100)
+    said = zip(spoken, prompts, strict=False)
+    return [Utterance(audio, prompt) for (_, audio), prompt in said]
+
+
+@pytest.fixture(scope="module")
+def multilingual() -> SpeechRecognizer:
+    return registry.load_speech(registry.SPEECH_MULTILINGUAL)
+
+
+@pytest.fixture(scope="module")
+def clips(spoken: list[tuple[str, Floats]]) -> dict[str, Floats]:
+    """A recording in each of six languages."""
+    if not (SPEECH / "manifest.tsv").exists():
+        pytest.skip("the recordings are absent: ../shared/data/speech")
+    with (SPEECH / "manifest.tsv").open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file, delimiter="\t") if row["split"].endswith("lingual")
+        ]
+    foreign = {row["kind"].split("/")[1]: _audio(SPEECH / row["file"]) for row in rows}
+    return {"en": spoken[0][1], **foreign}
+
+
+@pytest.fixture(scope="module")
 def reference() -> TorchWhisper:
     return TorchWhisper(registry.resolve(registry.SPEECH_ENGLISH), "reference", device="cpu")
 
@@ -60,6 +82,19 @@ def reference() -> TorchWhisper:
 @pytest.fixture(scope="module")
 def vad() -> Iterator[SileroVad]:
     yield SileroVad(registry.resolve(registry.VOICE_ACTIVITY))
+
+
+def _audio(path: Path) -> Floats:
+    samples, rate = soundfile.read(path, dtype="float32")
+    resampled: Floats = torchaudio.functional.resample(
+        torch.from_numpy(samples), rate, SAMPLE_RATE
+    ).numpy()
+    return resampled
+
+
+def _said(transcript: Transcript) -> tuple[object, ...]:
+    """All that must be the same in any batch; the rest is averages."""
+    return transcript.text, transcript.words, transcript.language
 
 
 def _span(start: float, end: float) -> slice:
@@ -92,26 +127,42 @@ def test_words_lie_in_order_in_their_utterance(
         assert all(0 < word.probability <= 1 for word in transcript.words)
 
 
-def test_a_transcript_does_not_depend_on_its_batch(
+def test_a_prompt_says_how_to_write_what_is_heard(
     recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
 ) -> None:
-    utterances = [Utterance(audio) for _, audio in spoken]
-    together = recognizer.transcribe(utterances)
-    for (_, audio), in_batch in zip(spoken, together, strict=True):
-        [alone] = recognizer.transcribe([Utterance(audio)])
-        assert (alone.text, alone.words) == (in_batch.text, in_batch.words)
+    prompts = ("", "PhotoGift.")
+    plain, prompted = recognizer.transcribe([Utterance(spoken[0][1], prompt) for prompt in prompts])
+    assert "photo gift shop" in plain.text
+    assert "PhotoGift" in prompted.text
+
+
+def test_a_transcript_does_not_depend_on_its_batch(
+    recognizer: SpeechRecognizer, mixed: list[Utterance]
+) -> None:
+    assert recognizer.bucket(mixed[1]) == recognizer.bucket(mixed[2])
+    together = recognizer.transcribe(mixed)
+    for utterance, in_batch in zip(mixed, together, strict=True):
+        [alone] = recognizer.transcribe([utterance])
+        assert _said(alone) == _said(in_batch)
         np.testing.assert_allclose(alone.encoding, in_batch.encoding, atol=1e-4)
 
 
-def test_both_backends_agree_in_float32(
-    reference: TorchWhisper, spoken: list[tuple[str, Floats]]
+def test_several_threads_may_call_at_once(
+    recognizer: SpeechRecognizer, mixed: list[Utterance]
 ) -> None:
+    parallel = registry.load_speech(threads=1, workers=2)
+    halves = [mixed[::2], mixed[1::2]] * 2
+    with ThreadPoolExecutor(len(halves)) as threads:
+        heard = list(threads.map(parallel.transcribe, halves))
+    for half, transcripts in zip(halves, heard, strict=True):
+        assert [_said(t) for t in transcripts] == [_said(t) for t in recognizer.transcribe(half)]
+
+
+def test_both_backends_agree_in_float32(reference: TorchWhisper, mixed: list[Utterance]) -> None:
     folder = registry.resolve(registry.SPEECH_ENGLISH)
     same_arithmetic = CTranslate2Whisper(folder, "float32", compute_type="float32")
-    utterances = [Utterance(audio) for _, audio in spoken[:3]]
-    pairs = zip(
-        same_arithmetic.transcribe(utterances), reference.transcribe(utterances), strict=True
-    )
+    assert [same_arithmetic.bucket(u) for u in mixed] == [reference.bucket(u) for u in mixed]
+    pairs = zip(same_arithmetic.transcribe(mixed), reference.transcribe(mixed), strict=True)
     for ours, theirs in pairs:
         assert ours.text == theirs.text
         assert [w.text for w in ours.words] == [w.text for w in theirs.words]
@@ -139,45 +190,28 @@ def _cosine(one: Floats, other: Floats) -> float:
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
-def test_the_multilingual_model_detects_the_language(spoken: list[tuple[str, Floats]]) -> None:
-    model = registry.load_speech(registry.SPEECH_MULTILINGUAL)
-    [transcript] = model.transcribe([Utterance(spoken[0][1])])
+def test_the_multilingual_model_detects_the_language(
+    multilingual: SpeechRecognizer, spoken: list[tuple[str, Floats]]
+) -> None:
+    [transcript] = multilingual.transcribe([Utterance(spoken[0][1])])
     assert transcript.language == "en"
     assert jiwer.wer(_plain(spoken[0][0]), _plain(transcript.text)) < 0.2
-    assert len(transcript.encoding) == model.encoder.dimension == 1024
+    assert len(transcript.encoding) == multilingual.encoder.dimension == 1024
+
+
+def test_languages_mix_in_a_batch(multilingual: SpeechRecognizer, clips: dict[str, Floats]) -> None:
+    prompts = ("", "Rom, Asia", "")
+    utterances = [Utterance(a, p) for a, p in zip(clips.values(), prompts * 2, strict=True)]
+    together = multilingual.transcribe(utterances)
+    assert [transcript.language for transcript in together] == list(clips)
+    for utterance, in_batch in zip(utterances, together, strict=True):
+        [alone] = multilingual.transcribe([utterance])
+        assert _said(alone) == _said(in_batch)
 
 
 def test_an_english_model_refuses_another_language() -> None:
     with pytest.raises(ModelError, match="only English"):
         registry.load_speech(language="de")
-
-
-def test_audio_that_no_context_holds_is_refused(recognizer: SpeechRecognizer) -> None:
-    assert [context_s(s) for s in (0.1, 12, 12.1, 20, 25, 30)] == [
-        12, 12, 20, 20, 30, 30,
-    ]  # fmt: skip
-    for samples in (0, 30 * SAMPLE_RATE + 1):
-        with pytest.raises(ModelError):
-            recognizer.transcribe([Utterance(np.zeros(samples, np.float32))])
-
-
-def test_a_loop_is_decoded_again_in_a_longer_context(
-    recognizer: SpeechRecognizer, spoken: list[tuple[str, Floats]]
-) -> None:
-    """The recogniser's part is played here: which utterance makes it loop differs by machine."""
-    [heard] = recognizer.transcribe([Utterance(spoken[0][1])])
-    short, long = np.zeros(SAMPLE_RATE, np.float32), np.zeros(13 * SAMPLE_RATE, np.float32)
-    asked: list[tuple[list[int], float]] = []
-
-    def decode(audio: object, context: float) -> list[Transcript]:
-        sizes = [len(samples) for samples in audio]  # type: ignore[attr-defined]
-        asked.append((sizes, context))
-        ratio = 10.0 if context == CONTEXTS_S[0] else 1.0
-        return [replace(heard, text=str(size), compression_ratio=ratio) for size in sizes]
-
-    texts = [t.text for t in in_contexts([long, short], decode)]
-    assert texts == [str(len(long)), str(len(short))]
-    assert asked == [([len(short)], 12.0), ([len(long), len(short)], 20.0)]
 
 
 def test_the_network_is_the_published_one(channels: dict[str, Floats]) -> None:

@@ -38,9 +38,12 @@ async def results_of(installation: Installation) -> list[Event]:
 
 
 def by_id(results: list[Event]) -> dict[str, tuple[str, str, bytes]]:
-    """Each result once; a repeated one must be the same to the byte."""
+    """Each result once; a repeated one must be the same to the byte. Partial captions depend on
+    when they were made: nothing is promised of them."""
     found: dict[str, tuple[str, str, bytes]] = {}
     for event in results:
+        if event.type is EventType.CAPTION_PARTIAL:
+            continue
         content = (event.type.value, event.channel, event.data)
         assert found.setdefault(event.id, content) == content
     return found
@@ -130,7 +133,7 @@ def _check_metrics(metrics: str, counts: dict[str, int]) -> None:
     taken = value('tenor_events_total{outcome="taken",topic="audio"}')
     assert taken == counts["audio"] + 1  # and the end of the session
     assert value('tenor_results_total{type="tenor.image.recognized.v1"}') == 3
-    assert value('tenor_batch_size_count{model="speech"}') > 0
+    assert value('tenor_batch_size_count{model="speech-final"}') > 0
     for name in ("stage", "queue_wait", "end_to_end", "event_loop_lag"):
         assert f"tenor_{name}_seconds_count" in metrics
     assert "tenor_consumer_lag_events" in metrics

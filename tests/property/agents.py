@@ -11,38 +11,46 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
-import numpy as np
 from hypothesis import strategies as st
 
-from models.base import Encoder, Floats, Transcript, Utterance
 from streams import codec
-from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
 from streams.agents.join import JoinAgent, Judgement
-from streams.batching import Batcher
-from streams.captions import FRAME
 from streams.delivery import Checkpoints, Outbox, Record, State
 from streams.events import Event, EventType
 from streams.features import Feature
 from streams.metrics import Metrics
 from streams.offsets import OffsetTracker
 from streams.settings import Settings
+from tests.property.standins import T0, TEXT, VOICE, Models, listening
+
+__all__ = [
+    "T0",
+    "TEXT",
+    "VOICE",
+    "Assignment",
+    "Blow",
+    "Desk",
+    "Models",
+    "Process",
+    "World",
+    "a_revocation_changes_nothing",
+    "crashes_change_nothing",
+    "interleaved",
+    "joining",
+    "listening",
+    "live",
+    "undisturbed",
+]
 
 T = TypeVar("T")
 
-T0: Final = 1_700_000_000_000
-"""Event time (ms) at which every test's conversation begins."""
 PLACE: Final = ("topic", 0)
 PATIENCE_S: Final = 60
-_DEVICE: Final = ThreadPoolExecutor(1, "models-of-tests")
-
-VOICE: Final = Encoder("voice-of-tests", "1", 3)
-TEXT: Final = Encoder("text-of-tests", "1", 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,15 @@ class World:
     dead_letters: set[tuple[int, str]] = field(default_factory=set)
     states: dict[str, str] = field(default_factory=dict)
     position: int = 0
+    handed: int = -1
+    """The last record of the log that was given to an agent in any life."""
     broken_promises: list[str] = field(default_factory=list)
 
     def results(self) -> dict[str, Any]:
         """Everything final that was said, by id: what may never differ between two runs."""
         found: dict[str, Any] = {}
         for topic, event in self.delivered:
-            if event.type is EventType.PROGRESS:
+            if event.type in (EventType.PROGRESS, EventType.CAPTION_PARTIAL):
                 continue
             content = (topic, event.type, event.channel, event.time, event.extensions, event.data)
             assert found.setdefault(event.id, content) == content, "an id with two contents"
@@ -86,7 +96,7 @@ class Desk:
     """Outbox and checkpoints of one process. A deadly blow stops every call for good."""
 
     def __init__(self, world: World, blow: Blow | None = None, *, deadly: bool = True) -> None:
-        self._world = world
+        self.world = world
         self._blow = blow
         self._deadly = deadly
         self._down = False
@@ -94,17 +104,17 @@ class Desk:
         self.struck = asyncio.Event()
 
     async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
-        await self._call([partial(self._world.delivered.append, each) for each in events])
+        await self._call([partial(self.world.delivered.append, each) for each in events])
 
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
-        await self._call([lambda: self._world.dead_letters.add((record.offset, reason))])
+        await self._call([lambda: self.world.dead_letters.add((record.offset, reason))])
 
     async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
         text = json.dumps(state)
-        await self._call([lambda: self._world.states.update({session: text})])
+        await self._call([lambda: self.world.states.update({session: text})])
 
     async def load(self, agent: str, partition: int) -> dict[str, State]:
-        found = {session: json.loads(text) for session, text in self._world.states.items()}
+        found = {session: json.loads(text) for session, text in self.world.states.items()}
         await asyncio.sleep(0)
         return found
 
@@ -157,6 +167,7 @@ class Assignment:
 
     def _record(self, offset: int) -> Record:
         token = self._tracker.begin(PLACE, offset)
+        self._world.handed = max(self._world.handed, offset)
 
         def acknowledge() -> None:
             if self._over:
@@ -168,11 +179,19 @@ class Assignment:
         key, value, headers = codec.encode(self._world.log[offset])
         topic = self._world.topic
         return Record(
-            topic, 0, offset, key, value, tuple(headers), acknowledge, lambda: not self._over
+            topic,
+            0,
+            offset,
+            key,
+            value,
+            tuple(headers),
+            acknowledge,
+            lambda: not self._over,
+            timestamp=offset,
         )
 
 
-MakeAgent = Callable[[Means, Callable[..., Batcher[Any, Any]]], Agent]
+MakeAgent = Callable[[Means, Models], Agent]
 
 
 class Process:
@@ -182,25 +201,28 @@ class Process:
         self.world = world
         self.desk = desk
         self.clock = 0.0
-        self._batchers: list[Batcher[Any, Any]] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         means = Means(
             Settings(),
             cast(Outbox, desk),
             cast(Checkpoints, desk),
             Metrics(),
-            fail=lambda error: None,
+            fail=self._failed.set_exception,
             clock=lambda: self.clock,
             now=lambda: T0,
         )
-        self.agent = make(means, self._batcher)
+        self._models = Models(means.metrics, lambda: world.handed)
+        self.agent = make(means, self._models)
 
     async def assigned(self, *, paced: bool, revoked: bool = False) -> None:
         """Works until everything is acknowledged or the blow falls, and commits the position."""
         assignment = Assignment(self.world, self.agent)
         work = asyncio.create_task(assignment.work(paced=paced))
         struck = asyncio.create_task(self.desk.struck.wait())
-        both: set[asyncio.Task[Any]] = {work, struck}
-        done, _ = await asyncio.wait(both, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {work, struck}
+        done, _ = await asyncio.wait(
+            {*both, self._failed}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
+        )
         if revoked:
             await self.agent.revoke({0})
         assignment.end()
@@ -208,21 +230,14 @@ class Process:
         struck.cancel()
         await asyncio.gather(*both, return_exceptions=True)
         assert done, "not everything was acknowledged"
-        if work in done:
-            work.result()
+        for each in done - {struck}:
+            each.result()
 
     async def close(self) -> None:
         await self.agent.close()
-        for batcher in self._batchers:
-            await batcher.close()
+        await self._models.close()
         assert self.agent._room._free == self.agent._room._size
         assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    def _batcher(self, name: str, run: Callable[[Any], Any]) -> Batcher[Any, Any]:
-        self._batchers.append(
-            Batcher(name, lambda items: [run(item) for item in items], _DEVICE, wait_s=0.0)
-        )
-        return self._batchers[-1]
 
 
 def live(world: World, make: MakeAgent, blow: Blow | None = None, *, paced: bool = False) -> int:
@@ -259,10 +274,21 @@ def undisturbed(topic: str, log: Sequence[Event], make: MakeAgent) -> tuple[Worl
     return world, calls
 
 
-def blows(calls: int) -> st.SearchStrategy[list[tuple[Blow, bool]]]:
-    """Up to three deaths, and whether the life before each was paced."""
-    blow = st.builds(Blow, st.integers(0, max(0, calls - 1)), st.sampled_from([0.0, 0.5, 1.0]))
-    return st.lists(st.tuples(blow, st.booleans()), min_size=1, max_size=3)
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """The end of a life, drawn without knowing how long a calm one is: that may vary a little."""
+
+    share: float
+    part: float
+    paced: bool
+
+    def blow(self, calls: int) -> Blow:
+        return Blow(int(self.share * calls), self.part)
+
+
+fates = st.builds(
+    Fate, st.floats(0, 0.999), part=st.sampled_from([0.0, 0.5, 1.0]), paced=st.booleans()
+)
 
 
 @st.composite
@@ -271,51 +297,6 @@ def interleaved(draw: st.DrawFn, logs: Sequence[Sequence[T]]) -> list[T]:
     order = [place for place, log in enumerate(logs) for _ in log]
     rest = [iter(log) for log in logs]
     return [next(rest[place]) for place in draw(st.permutations(order))]
-
-
-def listening(means: Means, batcher: Callable[..., Batcher[Any, Any]]) -> Agent:
-    """The audio agent, with ears that are a function of the audio."""
-    hearing = Hearing(
-        activity=batcher("vad", _activity),
-        recognize=batcher("speech", _recognize),
-        voice=batcher("voice", _voice),
-        deaf=np.zeros(1, np.float32),
-        speech_encoder=Encoder("speech-of-tests", "1", 3),
-        voice_encoder=VOICE,
-    )
-    return AudioAgent(means, hearing)
-
-
-def _activity(item: Activity) -> Activity:
-    """Loudness with a memory."""
-    state, audio = item
-    level, heard = float(state[0]), []
-    for frame in audio.reshape(-1, FRAME):
-        level = 0.5 * level + 0.5 * min(1.0, 8 * float(np.abs(frame).mean()))
-        heard.append(level)
-    return np.array([level], np.float32), np.array(heard, np.float32)
-
-
-def _recognize(utterance: Utterance) -> Transcript:
-    """Says a name of the audio. Of 8 utterances one is poison, one distrusted, one of no words."""
-    name = hashlib.sha1(utterance.audio.tobytes(), usedforsecurity=False)
-    chance = name.digest()[0] % 8
-    if chance == 0:
-        raise ValueError("poison")
-    return Transcript(
-        text="" if chance == 1 else name.hexdigest(),
-        words=(),
-        language="en",
-        no_speech_probability=0.0,
-        average_log_probability=0.0,
-        compression_ratio=3.0 if chance == 2 else 1.0,
-        encoding=np.zeros(2, np.float32),
-    )
-
-
-def _voice(item: tuple[Floats, Transcript]) -> Floats:
-    audio, transcript = item
-    return np.array([len(audio), np.abs(audio).mean(), len(transcript.text)], np.float32)
 
 
 @dataclass(frozen=True)
@@ -331,10 +312,10 @@ class View:
     contributions: dict[str, float] = field(default_factory=dict)
 
 
-def joining(means: Means, batcher: Callable[..., Batcher[Any, Any]]) -> Agent:
+def joining(means: Means, models: Models) -> Agent:
     """The join agent, with an opinion that is a function of the set of features."""
     judgement = Judgement(
-        judge=batcher("fusion", _judge),
+        judge=models.batcher("fusion", _judge),
         label=lambda score: "positive" if score > 0 else "negative",
         encoders={"voice": VOICE, "text": TEXT},
         model="fusion-of-tests",
@@ -359,8 +340,8 @@ def crashes_change_nothing(
     """Whenever the process dies, and however often, the results are those of a calm run."""
     calm, calls = undisturbed(topic, log, make)
     world = World(topic, log)
-    for blow, paced in data.draw(blows(calls), label="crashes"):
-        live(world, make, blow, paced=paced)
+    for fate in data.draw(st.lists(fates, min_size=1, max_size=3), label="crashes"):
+        live(world, make, fate.blow(calls), paced=fate.paced)
         world.broken_promises.clear()  # a dead process acknowledges nothing any more
     live(world, make)
     _as_calm(world, calm)
@@ -372,8 +353,7 @@ def a_revocation_changes_nothing(
     """The same agent loses the partition at any moment and gets it back."""
     calm, calls = undisturbed(topic, log, make)
     world = World(topic, log)
-    (blow, _), *_ = data.draw(blows(calls), label="revocation")
-    live_on(world, make, blow)
+    live_on(world, make, data.draw(fates, label="revocation").blow(calls))
     _as_calm(world, calm)
 
 

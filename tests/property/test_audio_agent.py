@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.agents import signals
-from streams.agents.audio import JITTER_MS
+from streams.captions import JITTER_MS
 from streams.events import Event, EventType
-from streams.media import Pcm, mu_law
+from streams.g711 import mu_law
+from streams.media import Pcm
+from streams.results import CaptionPartial
 from tests.property.agents import (
     T0,
     Assignment,
@@ -30,10 +32,10 @@ from tests.property.agents import (
     a_revocation_changes_nothing,
     crashes_change_nothing,
     interleaved,
-    listening,
     live,
     undisturbed,
 )
+from tests.property.standins import listening
 
 SPOKEN = (EventType.CAPTION_FINAL, EventType.CAPTION_SILENCE, EventType.CAPTION_GAP)
 FATES = ["good"] * 10 + ["lost", "broken", "repeated", "repeated later", "late", "overlapping"]
@@ -51,7 +53,11 @@ class Chunk(Event):
         printer.text(repr(self))
 
 
-def chunk(session: str, channel: str, time: int, audio: Pcm, id_: str = "") -> Chunk:
+def chunk(
+    session: str, channel: str, time: int, audio: Pcm, id_: str = "", *, number: int | None = None
+) -> Chunk:
+    """Audio [n] of a channel, or [n, 2] of two whose names have a comma between them."""
+    tracks = f";channels={audio.shape[1]}" if audio.ndim > 1 else ""
     return Chunk(
         type=EventType.AUDIO_CHUNK,
         id=id_ or f"{channel}-{time}-{len(audio)}",
@@ -59,7 +65,8 @@ def chunk(session: str, channel: str, time: int, audio: Pcm, id_: str = "") -> C
         session=session,
         time=time,
         channel=channel,
-        content_type="audio/L16;rate=16000",
+        sequence=number,
+        content_type=f"audio/L16;rate=16000{tracks}",
         data=audio.astype("<i2").tobytes(),
     )
 
@@ -79,12 +86,40 @@ def sound(loud: bool, samples: int, seed: int = 0) -> Pcm:
 
 
 @st.composite
-def tracks(draw: st.DrawFn, session: str, channel: str, *, calm: bool = False) -> list[Event]:
-    """The chunks of one channel, as they arrive."""
+def recordings(draw: st.DrawFn) -> Pcm:
+    """Seconds of speech and silence."""
     pieces = draw(
         st.lists(st.tuples(st.booleans(), st.integers(300, 2500)), min_size=1, max_size=4)
     )
-    audio = np.concatenate([sound(loud, ms * 16, seed) for seed, (loud, ms) in enumerate(pieces)])
+    return np.concatenate([sound(loud, ms * 16, seed) for seed, (loud, ms) in enumerate(pieces)])
+
+
+@st.composite
+def numbered(draw: st.DrawFn, session: str, channel: str) -> list[Event]:
+    """The chunks of one channel with numbers and exact times: some are lost or broken, some are
+    delayed, mostly within the lateness, some come twice."""
+    audio = draw(recordings())
+    audio = np.stack([audio, audio[::-1]], axis=1) if "," in channel else audio
+    arrivals: list[tuple[int, Event]] = []
+    start, number = 0, 0
+    while start < len(audio):
+        length = 16 * draw(st.sampled_from([20, 60, 200, 400, 700])) + draw(st.integers(0, 15))
+        number, time = number + 1, T0 + start // 16
+        part = audio[start : start + length]
+        event = chunk(session, channel, time, part, f"{channel}{start}", number=number)
+        fate = draw(st.sampled_from(["good"] * 12 + ["lost", "lost", "broken", "twice"]))
+        delay = draw(st.sampled_from([0, 0, 0, 100, 250, 1500])) + length // 16
+        arrivals += [(time + delay, each) for each in _arrivals(event, fate, [])]
+        if fate == "twice":
+            arrivals.append((time + 500, event))
+        start += length
+    return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+
+
+@st.composite
+def tracks(draw: st.DrawFn, session: str, channel: str, *, calm: bool = False) -> list[Event]:
+    """The chunks of one channel, as they arrive."""
+    audio = draw(recordings())
     events: list[Event] = []
     start = 0
     while start < len(audio):
@@ -113,9 +148,16 @@ def _arrivals(event: Event, fate: str, before: Sequence[Event]) -> list[Event]:
 
 @st.composite
 def sessions(draw: st.DrawFn, session: str) -> list[Event]:
-    """One or two channels, maybe a tick, the end, maybe more after it."""
+    """One or two channels, maybe in one stream, maybe a tick, the end, maybe more after it."""
     names = ["customer", "agent"][: draw(st.integers(1, 2))]
-    log = draw(interleaved([draw(tracks(session, name)) for name in names]))
+    if draw(st.booleans()):
+        streams = [draw(tracks(session, name)) for name in names]
+    elif draw(st.booleans()):
+        streams = [draw(numbered(session, name)) for name in names]
+    else:
+        names = ["customer", "agent"]
+        streams = [draw(numbered(session, "customer,agent"))]
+    log = draw(interleaved(streams))
     if draw(st.booleans()):
         idle = draw(st.sets(st.sampled_from(names), min_size=1))
         log.insert(draw(st.integers(0, len(log))), tick(session, T0, *idle))
@@ -165,6 +207,24 @@ def test_every_millisecond_is_told_once(track: list[Event]) -> None:
         assert all(a[1] == b[0] for a, b in pairwise(spans))
         last = max(event.time + len(event.data) // 32 for event in good)
         assert abs(spans[-1][1] - last) <= JITTER_MS + 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.one_of(tracks("one", "agent"), numbered("one", "agent")))
+def test_a_partial_comes_before_its_final_and_what_is_stable_in_it_stays(log: list[Event]) -> None:
+    world, _ = undisturbed("audio", [*log, end("one")], listening)
+    told_up_to, before = 0, None
+    for _, event in world.delivered:
+        if event.type in SPOKEN:
+            told_up_to = json.loads(event.data)["end"]
+        elif event.type is EventType.CAPTION_PARTIAL:
+            partial = CaptionPartial.model_validate_json(event.data)
+            assert partial.start >= told_up_to
+            if before and partial.start == before.start:
+                assert partial.revision > before.revision
+                stable = iter(word.text for word in partial.words if word.stable)
+                assert all(word.text in stable for word in before.words if word.stable)
+            before = partial
 
 
 @settings(max_examples=20, deadline=None)
@@ -251,7 +311,7 @@ def test_what_cannot_be_recognised_is_a_gap_and_the_call_goes_on() -> None:
 
 def test_a_call_in_mu_law() -> None:
     """20 ms of a telephone at a time."""
-    audio = np.concatenate([sound(False, 8000), sound(True, 8000, 3), sound(False, 8000)])
+    audio = np.concatenate([sound(False, 8000), sound(True, 8000, 4), sound(False, 8000)])
     log: list[Event] = [
         replace(
             chunk("one", "agent", T0 + place // 8, audio[:0], str(place)),
@@ -264,10 +324,41 @@ def test_a_call_in_mu_law() -> None:
     calm, calls = undisturbed("audio", log, listening)
     assert [kind for _, _, kind in told(calm)] == ["silence", "words", "silence"]
     world = World("audio", log)
-    for call in range(0, calls, 2):
+    for call in range(0, calls, 1 + calls // 20):
         live(world, listening, Blow(call, 1.0))
     live(world, listening)
     assert world.results() == calm.results()
+
+
+def test_what_biases_a_caption_is_the_same_after_any_crash() -> None:
+    """Texts that were typed, and earlier captions; a life that reads ahead knows more of them."""
+    audio = np.concatenate([sound(place % 2 == 1, 12_000, place) for place in range(30)])
+    log: list[Event] = [
+        chunk("one", "agent", T0 + place // 16, audio[place : place + 8000])
+        for place in range(0, len(audio), 8000)
+    ]
+    log.append(end("one"))
+    calm = World("audio", log)
+    calls = live(calm, listening, paced=True)
+    captions = calm.said(EventType.CAPTION_FINAL)
+    evidence = {id_ for caption in captions for id_ in caption["biased_by"]}
+    ids = {event.id for _, event in calm.delivered if event.type is EventType.CAPTION_FINAL}
+    assert evidence & ids
+    assert {"text-12", "text-22"} <= evidence
+    world = World("audio", log)
+    for call in range(0, calls, 1 + calls // 20):
+        live(world, listening, Blow(call, 0.0))
+    live(world, listening)
+    assert world.results() == calm.results()
+
+
+def test_a_channel_that_is_ahead_does_not_wait_for_the_captions_of_the_other() -> None:
+    """They are cut after its own, at the end, though they were said before."""
+    world = speak(
+        chunk("one", "customer", T0, sound(True, 16_000, 1)),
+        chunk("one", "agent", T0 + 4000, sound(True, 16_000, 1)),
+    )
+    assert [span[:2] for span in told(world)] == [(0, 1000), (4000, 5000)]
 
 
 def test_a_channel_never_goes_back_in_time() -> None:
@@ -300,7 +391,9 @@ async def test_what_a_revoked_partition_loads_late_is_not_kept() -> None:
     await asyncio.sleep(0)  # it is reading
     await process.agent.revoke({0})
     assignment.end()
-    world.states["one"] = json.dumps({"done": 1, "channels": {}})  # by who had it meanwhile
+    world.states["one"] = json.dumps(
+        {"done": 1, "channels": {}, "heard": []}
+    )  # by who had it meanwhile
     await asyncio.sleep(0.01)
     handing.cancel()
     await process.assigned(paced=False)

@@ -24,6 +24,13 @@ SOURCES = sorted(
 PURE = {
     "streams/windows.py",
     "streams/captions.py",
+    "streams/segmenter.py",
+    "streams/agreement.py",
+    "streams/context.py",
+    "streams/cues.py",
+    "streams/export.py",
+    "streams/evaluation.py",
+    "streams/g711.py",
     "streams/codec.py",
     "streams/events.py",
     "streams/offsets.py",

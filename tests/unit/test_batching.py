@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,12 +147,90 @@ async def test_close_leaves_nobody_waiting(batcher: Make) -> None:
 
 
 async def test_each_batch_is_reported(batcher: Make) -> None:
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, Sequence[int], int]] = []
 
-    def observe(model: str, size: int, waits: Sequence[float], seconds: float) -> None:
+    def observe(model: str, batch: Sequence[int], waits: Sequence[float], seconds: float) -> None:
         assert min(waits) >= 0
         assert seconds >= 0
-        seen.append((model, size, len(waits)))
+        seen.append((model, batch, len(waits)))
 
     await submit_all(batcher(Doubler(), largest=2, observe=observe), range(3))
-    assert seen == [("double", 2, 2), ("double", 1, 1)]
+    assert seen == [("double", [0, 1], 2), ("double", [2], 1)]
+
+
+async def test_what_is_given_up_leaves_the_queue_at_once(batcher: Make) -> None:
+    model = Doubler()
+    model.gate.clear()
+    doubler = batcher(model, largest=1)
+    tasks = [asyncio.create_task(doubler.submit(i)) for i in range(3)]
+    await asyncio.to_thread(model.started.wait, 10)
+    tasks[1].cancel()
+    assert doubler.depth == 1
+    model.gate.set()
+    assert [await tasks[0], await tasks[2]] == [0, 4]
+    assert model.batches == [[0], [2]]
+
+
+async def test_what_is_given_up_while_its_batch_fails_is_not_run_again(batcher: Make) -> None:
+    model = Doubler(poison=0)
+    model.gate.clear()
+    doubler = batcher(model)
+    tasks = [asyncio.create_task(doubler.submit(i)) for i in range(3)]
+    await asyncio.to_thread(model.started.wait, 10)
+    tasks[1].cancel()
+    model.gate.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert model.batches == [[0, 1, 2], [0], [2]]
+
+
+async def test_what_is_withdrawn_is_told_why(batcher: Make) -> None:
+    model = Doubler()
+    doubler = batcher(model)
+    tasks = [asyncio.create_task(doubler.submit(i)) for i in range(4)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    doubler.withdraw(lambda item: item % 2 == 1, KeyError)
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [answers[0], answers[2]] == [0, 4]
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert isinstance(answers[3], KeyError)
+    assert model.batches == [[0, 2]]
+
+
+async def test_another_order_may_be_asked_for(batcher: Make) -> None:
+    def latest(queue: Sequence[Waiting[int]], largest: int) -> list[int]:
+        return list(range(len(queue)))[-largest:]
+
+    model = Doubler()
+    assert await submit_all(batcher(model, pack=latest, largest=2), range(4)) == [0, 2, 4, 6]
+    assert model.batches == [[2, 3], [0, 1]]
+
+
+async def test_as_many_batches_run_side_by_side_as_there_are_workers() -> None:
+    side_by_side = threading.Barrier(2, timeout=10)
+
+    def model(items: list[int]) -> list[int]:
+        side_by_side.wait()
+        return items
+
+    with ThreadPoolExecutor(2) as executor:
+        both: Batcher[int, int] = Batcher("both", model, executor, workers=2, largest=1)
+        assert await submit_all(both, range(4)) == [0, 1, 2, 3]
+        await both.close()
+
+
+async def test_waits_and_durations_are_of_the_clock_of_the_loop(
+    batcher: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def observe(model: str, batch: Sequence[int], waits: Sequence[float], seconds: float) -> None:
+        seen.extend([*waits, seconds])
+
+    loop = asyncio.get_running_loop()
+    ticks = itertools.count(loop.time(), 100.0)
+    doubler = batcher(Doubler(), wait_s=0.0, observe=observe)
+    monkeypatch.setattr(loop, "time", lambda: next(ticks))
+    assert await doubler.submit(1) == 2
+    monkeypatch.undo()
+    assert min(seen) >= 100

@@ -17,6 +17,7 @@ from streams.events import (
     Event,
     EventType,
     Topics,
+    channel_names,
     event_id,
 )
 from streams.features import Feature, Modality
@@ -281,3 +282,27 @@ def test_what_is_no_dead_letter() -> None:
     with pytest.raises(CodecError) as caught:
         error_of([("ce_id", b"1")])
     assert caught.value.reason == "not-a-dead-letter"
+
+
+@pytest.mark.parametrize(
+    ("channel", "count", "names"),
+    [
+        ("customer", 1, ("customer",)),
+        ("", 1, ("",)),
+        ("customer,agent", 1, ("customer,agent",)),
+        ("customer,agent", 2, ("customer", "agent")),
+        (" customer , agent ", 2, ("customer", "agent")),
+        ("", 2, ("1", "2")),
+        ("call", 3, ("call-1", "call-2", "call-3")),
+    ],
+)
+def test_channels_of_one_chunk_have_names(channel: str, count: int, names: tuple[str, ...]) -> None:
+    assert channel_names(channel, count) == names
+
+
+@pytest.mark.parametrize("channel", ["a,b", "a,b,c,d", "a,,c", "a,b,", ",,", "a,b,a", "a, ,c"])
+def test_channels_that_are_not_named_one_by_one_are_refused(channel: str) -> None:
+    with pytest.raises(CodecError) as refusal:
+        channel_names(channel, 3)
+    assert refusal.value.reason == "channel-names"
+    assert channel not in refusal.value.message

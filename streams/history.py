@@ -1,0 +1,82 @@
+"""What the topics hold of a session that is or was: read once, up to now."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.partitioner import DefaultPartitioner
+
+from streams import codec, records
+from streams.events import CodecError, Topics
+from streams.results import CaptionFinal, Gap, Result, SentimentSession, Silence, result_of
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The final captions, silence and gaps of a session, each once, as they were written; and
+    whether the session has ended."""
+
+    results: tuple[Result, ...]
+    ended: bool
+
+
+async def read_history(brokers: str, topics: Topics, session: str) -> History:
+    """What there is now; where the session or the topics are not known, nothing."""
+    records.install()
+    partitions = await _partitions(brokers)
+    if not {topics.sentiment, topics.recognition} <= partitions.keys():
+        return History((), ended=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=brokers,
+        group_id=None,
+        enable_auto_commit=False,
+        # Not by seeking: aiokafka's own first reset may come later and win.
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    try:
+        # In this order: what a session that has ended said was written before its end.
+        ended, results = False, dict[str, Result]()
+        async for _, result in _results(consumer, partitions, topics.sentiment, session):
+            ended = ended or isinstance(result, SentimentSession)
+        async for id_, result in _results(consumer, partitions, topics.recognition, session):
+            if isinstance(result, CaptionFinal | Silence | Gap):
+                results[id_] = result
+    finally:
+        await consumer.stop()
+    return History(tuple(results.values()), ended)
+
+
+async def _partitions(brokers: str) -> dict[str, int]:
+    """How many partitions each topic has; asking for one by its name might make it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        return {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
+    finally:
+        await admin.close()
+
+
+async def _results(
+    consumer: AIOKafkaConsumer, partitions: Mapping[str, int], topic: str, session: str
+) -> AsyncIterator[tuple[str, Result]]:
+    """The session's readable results on a topic up to its end of this moment, with their ids."""
+    key, every = session.encode(), list(range(partitions[topic]))
+    place = TopicPartition(topic, DefaultPartitioner()(key, every, every))
+    consumer.assign([place])
+    end = (await consumer.end_offsets([place]))[place]
+    while await consumer.position(place) < end:
+        for record in (await consumer.getmany(place, timeout_ms=500)).get(place, ()):
+            if record.key == key and record.offset < end:
+                with contextlib.suppress(CodecError):
+                    event = codec.decode(key, record.value, record.headers, now=_now())
+                    yield event.id, result_of(event)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
+INSTANT_S = 0.025
+"""The times of words come in steps of 20 ms."""
 SAMPLE_RATE = 16_000
 """Hz; every model that hears takes mono float32 in [-1, 1] at this rate."""
 
@@ -35,10 +38,14 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
-    """What a recogniser hears, [n] samples; `prompt` is text whose words it may expect in it."""
+    """What a recogniser hears, [n] samples; `prompt` is text whose words it may expect in it.
+
+    Thorough: what comes back as a loop is worth another try.
+    """
 
     audio: Floats
     prompt: str = ""
+    thorough: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,12 @@ class Transcript:
     average_log_probability: float
     compression_ratio: float
     encoding: Floats
+
+    @property
+    def hurried(self) -> int:
+        """The most words in a row that take no time: an utterance that is told twice has many."""
+        runs = groupby(self.words, lambda word: word.end - word.start < INSTANT_S)
+        return max((len(list(run)) for instant, run in runs if instant), default=0)
 
 
 class SpeechRecognizer(Protocol):

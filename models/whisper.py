@@ -30,6 +30,9 @@ CONTEXTS_S = (12.0, 20.0, 30.0)
 LOOP_RATIO = 2.4
 """Compression ratio above which a text repeats itself, as openai-whisper has it."""
 
+HURRIED = 4
+"""Words in a row without duration that make a transcript a loop; right ones have one or two."""
+
 Bucket = tuple[float, int]
 """What may go through together: the seconds of context, the tokens before the transcript's."""
 
@@ -80,19 +83,31 @@ def in_buckets(
     """Transcripts by `decode`, which is given utterances of one bucket and their context (s).
 
     What comes back as a loop is decoded again in the next longer context, which as a rule breaks
-    it. That, too, depends on the utterance alone.
+    it, if the utterance is to be decoded thoroughly. That, too, depends on it alone.
     """
     buckets = [bucket(vocabulary, utterance) for utterance in utterances]
     done: dict[int, Transcript] = {}
     for context in CONTEXTS_S:
         groups: dict[int, list[int]] = {}
         for i, (shortest, length) in enumerate(buckets):
-            if shortest <= context and (i not in done or done[i].compression_ratio > LOOP_RATIO):
+            again = i in done and utterances[i].thorough and loops(done[i])
+            if shortest <= context and (i not in done or again):
                 groups.setdefault(length, []).append(i)
         for group in groups.values():
             decoded = decode([utterances[i] for i in group], context)
             done.update(zip(group, decoded, strict=True))
     return [done[i] for i in range(len(utterances))]
+
+
+def loops(transcript: Transcript) -> bool:
+    """Whether a transcript says something over and over, or, against the clock, all of it twice."""
+    return transcript.compression_ratio > LOOP_RATIO or transcript.hurried >= HURRIED
+
+
+def most_tokens(context: float) -> int:
+    """How many tokens a transcript of `context` seconds may have; what is longer is a loop. Fast
+    speech has about 6 tokens a second."""
+    return min(_MOST_PROMPT, 16 + round(8 * context))
 
 
 def log_mel(audio: Floats, context: float, n_mels: int) -> Floats:

@@ -19,6 +19,7 @@ from models.whisper import (
     in_buckets,
     log_mel,
     mel_frames,
+    most_tokens,
     pool,
     prompt_tokens,
     timed_words,
@@ -74,10 +75,13 @@ class CTranslate2Whisper:
         audio = [utterance.audio for utterance in utterances]
         features = self._encode(audio, context)
         languages = self._languages(features, len(audio))
+        starts = [self._start(*each) for each in zip(utterances, languages, strict=True)]
+        most = most_tokens(context)
         results = self._model.generate(
             features,
-            [self._start(*each) for each in zip(utterances, languages, strict=True)],
+            starts,
             beam_size=1,
+            max_length=most + max(most, len(starts[0])),  # of which it takes half at most
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -30,6 +30,7 @@ from models.whisper import (
     in_buckets,
     log_mel,
     mel_frames,
+    most_tokens,
     pool,
     prompt_tokens,
     tokenizer_for,
@@ -104,7 +105,12 @@ class TorchWhisper:
         mels = np.stack([log_mel(samples, context, self._model.dims.n_mels) for samples in audio])
         mel = torch.from_numpy(mels).to(self._model.device)
         features = self._model.encoder(mel.half() if self._half else mel)
-        options = DecodingOptions(language=self._language, without_timestamps=True, fp16=self._half)
+        options = DecodingOptions(
+            language=self._language,
+            without_timestamps=True,
+            sample_len=most_tokens(context),
+            fp16=self._half,
+        )
         prompts = [prompt_tokens(self._vocabulary, each.prompt) for each in utterances]
         results = PromptedDecoding(self._model, options, prompts).run(features)
         return [

@@ -25,8 +25,10 @@ SLACK_MS: Final = 5
 """The same where sequence numbers say that a chunk is missing."""
 REPEATS: Final = 128
 """Chunks of a channel, beyond those being heard, that are known should they be sent again."""
-LISTEN: Final = 3 * FRAME
-"""Samples that the voice-activity detector is told of at a time, at least: calls cost more."""
+LISTEN: Final = 6 * FRAME
+"""Samples that the voice-activity detector is told of at a time, at least, while somebody speaks,
+and in silence: a call of it costs more than some samples."""
+LISTEN_IN_SILENCE: Final = 6 * FRAME
 PER_MS: Final = SAMPLE_RATE // 1000
 NOTHING: Final = np.zeros(0, np.int16)
 
@@ -180,7 +182,8 @@ class Track:
         done until the next chunk comes. Flush: what is missing will not come."""
         while True:
             frames = self.segmenter.unscored()
-            if len(frames) >= LISTEN or (len(frames) and self._at_gap(flush)):
+            enough = LISTEN if self.segmenter.speaking else LISTEN_IN_SILENCE
+            if len(frames) >= enough or (len(frames) and self._at_gap(flush)):
                 return frames
             if not self._ready(flush):
                 return frames if flush and len(frames) else None

@@ -2,9 +2,9 @@
 
 A timeline is what was delivered about one channel, in order, each with its time (ms, in event time:
 a word that ends at 1000 and is shown at 1400 came 0.4 s after it was said). A reader of captions
-sees all final captions so far and after them the latest partial, until a final caption, silence or
-gap that reaches into its span replaces it. Words are compared by a key; `plain` leaves out case and
-punctuation, since a word that gets its full stop is no word taken back.
+sees all final captions so far and after them the latest partial of each utterance, until a final
+caption, silence or gap that reaches into its span replaces it. Words are compared by a key; `plain`
+leaves out case and punctuation, since a word that gets its full stop is no word taken back.
 """
 
 from __future__ import annotations
@@ -57,17 +57,16 @@ class Display:
 def displays(timeline: Timeline, key: Key = plain) -> Iterator[Display]:
     """What the screen shows after each delivery. Final captions are stable."""
     final: tuple[str, ...] = ()
-    partial: CaptionPartial | None = None
+    partials: dict[int, CaptionPartial] = {}
     done = 0
     for at, result in timeline:
         if isinstance(result, CaptionPartial):
-            partial = result
+            partials[result.start] = result
         elif isinstance(result, CaptionFinal | Silence | Gap):
             done = max(done, result.end)
             final += _keys(result.words, key) if isinstance(result, CaptionFinal) else ()
-        if partial and partial.start < done:
-            partial = None
-        words = partial.words if partial else ()
+        partials = {start: partial for start, partial in partials.items() if start >= done}
+        words = [word for start in sorted(partials) for word in partials[start].words]
         stable = _keys((word for word in words if word.stable), key)
         yield Display(at, final + stable, final + _keys(words, key))
 

@@ -17,6 +17,7 @@ COMPRESSION: Final = 2.4
 REPEATED: Final = 4
 """How often in a row the same words may be said."""
 LONGEST_PHRASE: Final = 6
+HURRIED: Final = 4
 
 
 def distrust(transcript: Transcript) -> str | None:
@@ -28,6 +29,11 @@ def distrust(transcript: Transcript) -> str | None:
     if transcript.compression_ratio > COMPRESSION or repeats(words) > REPEATED:
         return "repetition"
     return None
+
+
+def hurried(transcript: Transcript) -> bool:
+    """Whether there are more words than there was time for."""
+    return transcript.hurried >= HURRIED
 
 
 def repeats(words: Sequence[str]) -> int:

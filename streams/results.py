@@ -87,7 +87,8 @@ class _Caption(_OfChannel):
 
 
 class CaptionPartial(_Caption):
-    """Speech as heard so far; a later revision or the final caption replaces it."""
+    """Speech as heard so far of the utterance that begins at `start`; a later revision replaces it,
+    and any final, silence or gap record that reaches beyond `start`."""
 
     event_type = EventType.CAPTION_PARTIAL
 

@@ -73,7 +73,7 @@ class Limits:
     """
 
     final_s: float = 0.5
-    partial_s: float = 0.8
+    partial_s: float = 1.5
     rise_s: float = 1.0
     calm_s: float = 5.0
     stretches: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0)

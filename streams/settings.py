@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$", description="Of the speech")
     threads: int = Field(1, ge=1, le=64, description="Of one model call on a CPU")
     decoders: int = Field(2, ge=1, le=64, description="Speech recognitions side by side on a CPU")
-    decoder_batch: int = Field(4, ge=1, le=64, description="The most utterances of one of them")
+    decoder_batch: int = Field(2, ge=1, le=64, description="The most utterances of one of them")
     partial_ms: int = Field(
         500, ge=0, le=10_000, description="Speech between two partial captions; 0: none are made"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -23,7 +23,7 @@ from streams.captions import Part, Piece, Track
 from streams.context import Bias
 from streams.events import Event
 from streams.features import Feature, Modality
-from streams.guards import distrust
+from streams.guards import distrust, hurried
 from streams.results import (
     CaptionFinal,
     CaptionPartial,
@@ -39,6 +39,8 @@ from streams.segmenter import SAMPLE_RATE, Pcm
 log = logging.getLogger(__name__)
 
 SOURCE: Final = "tenor/audio"
+STALE: Final = 3
+"""After so many times the interval between partials, one is not worth having any more."""
 PAUSE_S: Final = 0.3
 """About how long it takes from the pause at which a final is asked for to its utterance's end."""
 
@@ -83,9 +85,10 @@ class Speaker:
     track: Track
     recognition: Recognition
     bias: Callable[[int, Part], Coroutine[Any, Any, Bias]]
-    deliver: Callable[[Iterable[Outgoing]], Awaitable[None]]
+    deliver: Callable[[Iterable[Outgoing]], Coroutine[Any, Any, None]]
     progress: int = 0
     _live: LiveCaption = field(default_factory=LiveCaption)
+    _shown: tuple[Transcript, int] | None = None
     _asked: int = 0
     _early: Early | None = None
     _biases: dict[int, asyncio.Task[Bias]] = field(default_factory=dict)
@@ -151,8 +154,8 @@ class Speaker:
         segmenter = self.track.segmenter
         start, until, audio = segmenter.start, segmenter.position, segmenter.heard()
         bias = await self._bias()
-        deadline = asyncio.get_running_loop().time() + every
-        utterance = Utterance(floats(audio), bias.prompt)
+        deadline = asyncio.get_running_loop().time() + STALE * every
+        utterance = Utterance(floats(audio), bias.prompt, thorough=False)
         transcript = await self.recognition.decoder.partial(self.session, utterance, deadline)
         if transcript:
             await self._show(transcript, start, until)
@@ -160,26 +163,29 @@ class Speaker:
     async def _show(
         self, transcript: Transcript, start: int, until: int, *, paused: bool = False
     ) -> None:
-        if self.track.segmenter.start != start or distrust(transcript):
+        if self.track.segmenter.start != start or distrust(transcript) or hurried(transcript):
             return
         begin, end = self.track.time(start), self.track.time(until)
         if self._live.hear(tuple(_words(transcript, begin)), end, paused=paused):
-            await self._deliver_partial(begin, end, transcript)
+            self._shown = (transcript, end)
+            await self.deliver([self._partial_of(self._live, begin, end, transcript)])
 
-    async def _deliver_partial(self, start: int, end: int, transcript: Transcript) -> None:
+    def _partial_of(
+        self, live: LiveCaption, start: int, end: int, transcript: Transcript
+    ) -> Outgoing:
         partial = CaptionPartial(
             session=self.session,
             channel=self.name,
             start=start,
             end=end,
-            text=" ".join(word.text for word in self._live.shown),
+            text=" ".join(word.text for word in live.shown),
             language=transcript.language,
-            revision=self._live.revision,
+            revision=live.revision,
             model=self.recognition.model,
             no_speech_probability=transcript.no_speech_probability,
-            words=self._live.shown,
+            words=live.shown,
         )
-        await self.deliver([_result(partial)])
+        return _result(partial)
 
     async def _say(self, piece: Piece, early: Early | None) -> list[Outgoing]:
         span: dict[str, Any] = {
@@ -250,8 +256,18 @@ class Speaker:
     def _carry_on(self, piece: Piece) -> None:
         """What is shown belongs to this piece, but for words beyond a cut in the midst of speech:
         they are shown on as the beginning of the next utterance."""
-        self._live = self._live.after(piece.end)
-        self._asked = piece.until
+        rest = self._live.cut(piece.end)
+        if rest and self._shown:
+            transcript, until = self._shown
+            self._spawn(
+                self.deliver(
+                    [
+                        self._partial_of(self._live, piece.start, piece.end, transcript),
+                        self._partial_of(rest, piece.end, until, transcript),
+                    ]
+                )
+            )
+        self._live, self._shown, self._asked = rest or LiveCaption(), None, piece.until
 
     async def _bias(self, piece: Piece | None = None) -> Bias:
         """What helps the utterance under way, or that of a piece; asked for once."""

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.agents import signals
 from streams.captions import JITTER_MS
+from streams.context import Context
 from streams.events import Event, EventType
 from streams.g711 import mu_law
-from streams.media import Pcm
 from streams.results import CaptionPartial
 from tests.property.agents import (
     T0,
@@ -31,144 +31,13 @@ from tests.property.agents import (
     World,
     a_revocation_changes_nothing,
     crashes_change_nothing,
-    interleaved,
     live,
     undisturbed,
 )
-from tests.property.standins import listening
+from tests.property.calls import chunk, end, logs, numbered, sound, tick, tracks
+from tests.property.standins import Typed, listening
 
 SPOKEN = (EventType.CAPTION_FINAL, EventType.CAPTION_SILENCE, EventType.CAPTION_GAP)
-FATES = ["good"] * 10 + ["lost", "broken", "repeated", "repeated later", "late", "overlapping"]
-
-
-class Chunk(Event):
-    """An event whose audio is not printed."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{self.session} {self.id} at {self.time - T0} ms, {len(self.data)} bytes>"
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ANN401  (Hypothesis asks)
-        printer.text(repr(self))
-
-
-def chunk(
-    session: str, channel: str, time: int, audio: Pcm, id_: str = "", *, number: int | None = None
-) -> Chunk:
-    """Audio [n] of a channel, or [n, 2] of two whose names have a comma between them."""
-    tracks = f";channels={audio.shape[1]}" if audio.ndim > 1 else ""
-    return Chunk(
-        type=EventType.AUDIO_CHUNK,
-        id=id_ or f"{channel}-{time}-{len(audio)}",
-        source="test",
-        session=session,
-        time=time,
-        channel=channel,
-        sequence=number,
-        content_type=f"audio/L16;rate=16000{tracks}",
-        data=audio.astype("<i2").tobytes(),
-    )
-
-
-def end(session: str, time: int = T0) -> Event:
-    return Event(EventType.SESSION_ENDED, f"end-{session}", "test", session, time)
-
-
-def tick(session: str, time: int, *channels: str) -> Event:
-    return signals.tick(session, time, agent="audio", idle=channels)
-
-
-def sound(loud: bool, samples: int, seed: int = 0) -> Pcm:
-    """Noise that is speech to the detector of these tests, or is not."""
-    top = 9000 if loud else 60
-    return np.random.default_rng(seed).integers(-top, top, samples).astype(np.int16)
-
-
-@st.composite
-def recordings(draw: st.DrawFn) -> Pcm:
-    """Seconds of speech and silence."""
-    pieces = draw(
-        st.lists(st.tuples(st.booleans(), st.integers(300, 2500)), min_size=1, max_size=4)
-    )
-    return np.concatenate([sound(loud, ms * 16, seed) for seed, (loud, ms) in enumerate(pieces)])
-
-
-@st.composite
-def numbered(draw: st.DrawFn, session: str, channel: str) -> list[Event]:
-    """The chunks of one channel with numbers and exact times: some are lost or broken, some are
-    delayed, mostly within the lateness, some come twice."""
-    audio = draw(recordings())
-    audio = np.stack([audio, audio[::-1]], axis=1) if "," in channel else audio
-    arrivals: list[tuple[int, Event]] = []
-    start, number = 0, 0
-    while start < len(audio):
-        length = 16 * draw(st.sampled_from([20, 60, 200, 400, 700])) + draw(st.integers(0, 15))
-        number, time = number + 1, T0 + start // 16
-        part = audio[start : start + length]
-        event = chunk(session, channel, time, part, f"{channel}{start}", number=number)
-        fate = draw(st.sampled_from(["good"] * 12 + ["lost", "lost", "broken", "twice"]))
-        delay = draw(st.sampled_from([0, 0, 0, 100, 250, 1500])) + length // 16
-        arrivals += [(time + delay, each) for each in _arrivals(event, fate, [])]
-        if fate == "twice":
-            arrivals.append((time + 500, event))
-        start += length
-    return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
-
-
-@st.composite
-def tracks(draw: st.DrawFn, session: str, channel: str, *, calm: bool = False) -> list[Event]:
-    """The chunks of one channel, as they arrive."""
-    audio = draw(recordings())
-    events: list[Event] = []
-    start = 0
-    while start < len(audio):
-        length = 16 * draw(st.sampled_from([20, 100, 400, 1000, 1999])) + draw(st.integers(0, 15))
-        time = T0 + start // 16 + draw(st.integers(0, 120))
-        event = chunk(session, channel, time, audio[start : start + length], f"{channel}{start}")
-        fate = "good" if calm else draw(st.sampled_from(FATES))
-        events += _arrivals(event, fate, events)
-        start += length
-    return events
-
-
-def _arrivals(event: Event, fate: str, before: Sequence[Event]) -> list[Event]:
-    """What the log gets of a chunk."""
-    early = replace(event, id=event.id + "early", time=event.time - 300)
-    late = replace(event, id=event.id + "late", time=event.time - 3000)
-    return {
-        "lost": [],
-        "broken": [replace(event, data=event.data[:-1])],
-        "repeated": [event, event],
-        "repeated later": [event, *before[-3:]],
-        "late": [event, late],
-        "overlapping": [early, event],
-    }.get(fate, [event])
-
-
-@st.composite
-def sessions(draw: st.DrawFn, session: str) -> list[Event]:
-    """One or two channels, maybe in one stream, maybe a tick, the end, maybe more after it."""
-    names = ["customer", "agent"][: draw(st.integers(1, 2))]
-    if draw(st.booleans()):
-        streams = [draw(tracks(session, name)) for name in names]
-    elif draw(st.booleans()):
-        streams = [draw(numbered(session, name)) for name in names]
-    else:
-        names = ["customer", "agent"]
-        streams = [draw(numbered(session, "customer,agent"))]
-    log = draw(interleaved(streams))
-    if draw(st.booleans()):
-        idle = draw(st.sets(st.sampled_from(names), min_size=1))
-        log.insert(draw(st.integers(0, len(log))), tick(session, T0, *idle))
-    log.insert(draw(st.sampled_from([len(log), len(log), len(log) // 2])), end(session))
-    return [*log, end(session, T0 + 60_000)]
-
-
-@st.composite
-def logs(draw: st.DrawFn) -> list[Event]:
-    names = ["one", "two"][: draw(st.integers(1, 2))]
-    return draw(interleaved([draw(sessions(name)) for name in names]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -213,6 +82,10 @@ def test_every_millisecond_is_told_once(track: list[Event]) -> None:
 @given(st.one_of(tracks("one", "agent"), numbered("one", "agent")))
 def test_a_partial_comes_before_its_final_and_what_is_stable_in_it_stays(log: list[Event]) -> None:
     world, _ = undisturbed("audio", [*log, end("one")], listening)
+    _check_partials(world)
+
+
+def _check_partials(world: World) -> None:
     told_up_to, before = 0, None
     for _, event in world.delivered:
         if event.type in SPOKEN:
@@ -225,6 +98,23 @@ def test_a_partial_comes_before_its_final_and_what_is_stable_in_it_stays(log: li
                 stable = iter(word.text for word in partial.words if word.stable)
                 assert all(word.text in stable for word in before.words if word.stable)
             before = partial
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.one_of(tracks("one", "agent"), numbered("one", "agent")))
+def test_a_final_is_of_all_its_audio(log: list[Event]) -> None:
+    """The stand-in hears a word in every 100 ms, forty at most; pauses it decoded at early are no
+    ends."""
+    world, _ = undisturbed("audio", [*log, end("one")], listening)
+    for caption in world.said(EventType.CAPTION_FINAL):
+        _whole_caption(caption)
+
+
+def _whole_caption(caption: dict[str, Any]) -> int:
+    """Its length (ms), which says how many words it has."""
+    length: int = caption["end"] - caption["start"]
+    assert len(caption["words"]) in {min(40, (length + odd) // 100) for odd in (-1, 0, 1)}
+    return length
 
 
 @settings(max_examples=20, deadline=None)
@@ -330,14 +220,19 @@ def test_a_call_in_mu_law() -> None:
     assert world.results() == calm.results()
 
 
+def conversation() -> list[Event]:
+    """Two take turns, for 20 s."""
+    turns = [
+        chunk("one", name, T0 + half * 500, sound(loud == (half // 3 % 2), 8000, half))
+        for half in range(40)
+        for loud, name in enumerate(["agent", "customer"])
+    ]
+    return [*turns, end("one")]
+
+
 def test_what_biases_a_caption_is_the_same_after_any_crash() -> None:
     """Texts that were typed, and earlier captions; a life that reads ahead knows more of them."""
-    audio = np.concatenate([sound(place % 2 == 1, 12_000, place) for place in range(30)])
-    log: list[Event] = [
-        chunk("one", "agent", T0 + place // 16, audio[place : place + 8000])
-        for place in range(0, len(audio), 8000)
-    ]
-    log.append(end("one"))
+    log = conversation()
     calm = World("audio", log)
     calls = live(calm, listening, paced=True)
     captions = calm.said(EventType.CAPTION_FINAL)
@@ -350,6 +245,53 @@ def test_what_biases_a_caption_is_the_same_after_any_crash() -> None:
         live(world, listening, Blow(call, 0.0))
     live(world, listening)
     assert world.results() == calm.results()
+
+
+def test_a_pause_in_which_a_final_was_decoded_early_need_not_be_its_end() -> None:
+    """It goes on, and ends, in one chunk."""
+    lengths = [0]
+    for seed in range(8):
+        parts = [(True, 1000), (False, 700), (True, 900), (False, 1000)]
+        audio = np.concatenate([sound(loud, ms * 16, seed) for loud, ms in parts])
+        begun = np.split(audio[: 1700 * 16], 50)
+        chunks = [chunk("one", "agent", T0 + 34 * n, part) for n, part in enumerate(begun)]
+        rest = chunk("one", "agent", T0 + 1700, audio[1700 * 16 :])
+        world = speak(*chunks, rest)
+        lengths += map(_whole_caption, world.said(EventType.CAPTION_FINAL))
+    assert max(lengths) > 2000
+
+
+def test_a_partial_that_took_too_long_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for texts as long as its final did, which went first."""
+
+    async def context(self: Typed, partition: int, session: str) -> Context:
+        await asyncio.sleep(0.02)
+        return Context()
+
+    monkeypatch.setattr(Typed, "context", context)
+    audio = np.concatenate([sound(part % 2 == 1, 12_000, part) for part in range(20)])
+    chunks = [
+        chunk("one", "agent", T0 + place // 16, audio[place : place + 1600])
+        for place in range(0, len(audio), 1600)
+    ]
+    _check_partials(speak(*chunks))
+
+
+async def test_a_caption_is_waited_for_that_biases_another() -> None:
+    """However long it takes to be delivered."""
+
+    class SlowDesk(Desk):
+        async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
+            await asyncio.sleep(0.01)
+            await super().deliver(events)
+
+    log = conversation()
+    slow, calm = World("audio", log), World("audio", log)
+    for desk in (SlowDesk(slow), Desk(calm)):
+        process = Process(desk.world, listening, desk)
+        await process.assigned(paced=desk.world is calm)
+        await process.close()
+    assert slow.results() == calm.results()
 
 
 def test_a_channel_that_is_ahead_does_not_wait_for_the_captions_of_the_other() -> None:

@@ -267,7 +267,7 @@ def carried(sessions: int, quiet_s: float = 0.0) -> Line:
 
 
 def test_with_more_sessions_partials_thin_out_then_stop_and_finals_do_not_wait() -> None:
-    lines = [carried(sessions) for sessions in (8, 32, 48, 96)]
+    lines = [carried(sessions) for sessions in (8, 40, 56, 96)]
     assert [line.usual for line in lines] == [0, 1, 1, 2]
     assert set(lines[0].levels) == {0}
     rates = [line.partials_per_second for line in lines]

@@ -133,7 +133,7 @@ def test_every_sample_is_in_one_segment(audio: Pcm, rules: Rules, detector: NewD
         assert np.array_equal(segment.audio, speech)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(recordings(), rule_sets, detectors)
 def test_no_speech_ends_before_what_was_complete(
     audio: Pcm, rules: Rules, detector: NewDetector

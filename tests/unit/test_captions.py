@@ -1,114 +1,150 @@
-"""Utterances in plain examples, with the default rules: a second is 31.25 frames."""
+"""A channel in plain examples: chunks of so many ms from T0 on, in which nobody speaks."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from streams.captions import FRAME, Pcm, Rules, Segment, Segmenter
+from streams.captions import PER_MS, Chunk, Late, Piece, Track
+from streams.segmenter import FRAME, Floats
 
-RULES = Rules()
-
-
-def segments_of(probabilities: list[float], audio: Pcm | None = None) -> list[Segment]:
-    """Each frame sounds the same whenever it is heard; the last frames are flushed."""
-    segmenter = Segmenter(RULES)
-    segmenter.push(np.zeros(len(probabilities) * FRAME, np.int16) if audio is None else audio)
-    segments = []
-    while len(unscored := segmenter.unscored()):
-        heard = probabilities[-len(unscored) // FRAME :]
-        if segment := segmenter.step(np.array(heard, np.float32)):
-            segments.append(segment)
-    return segments + segmenter.flush()
+T0 = 1_700_000_000_000
+LATENESS_MS = 1000
 
 
-def in_frames(segments: list[Segment]) -> list[tuple[str, float, float]]:
-    return [(each.kind, each.start / FRAME, each.end / FRAME) for each in segments]
+def chunk(start: int, length: int, number: int | None = None, offset: int = 0) -> Chunk:
+    audio = np.ones(length * PER_MS, np.int16)
+    return Chunk(f"at {start}", T0 + start, audio, offset=offset, sequence=number)
 
 
-def test_speech_is_cut_out_with_a_little_before_and_after_it() -> None:
-    heard = in_frames(segments_of([0.0] * 50 + [0.9] * 40 + [0.0] * 30 + [0.9] * 10 + [0.0] * 20))
-    assert heard == [
-        ("silence", 0, 50 - RULES.lead),
-        ("speech", 42, 90 + RULES.tail),
-        ("silence", 96, 120 - RULES.lead),
-        ("speech", 112, 130 + RULES.tail),
-        ("silence", 136, 150),
+def feed(track: Track, *chunks: Chunk, flush: bool = False, loud: bool = False) -> list[Piece]:
+    """Offers the chunks and takes the pieces that come."""
+    for each in chunks:
+        track.offer(each)
+        _hear(track, loud=loud)
+    if flush:
+        _hear(track, flush=True, loud=loud)
+        track.flush()
+    pieces = list(track.pieces)
+    track.pieces.clear()
+    return pieces
+
+
+def _hear(track: Track, *, flush: bool = False, loud: bool) -> None:
+    while (frames := track.advance(flush=flush)) is not None:
+        heard: Floats = np.full(len(frames) // FRAME, float(loud), np.float32)
+        track.hear(heard, np.zeros(1, np.float32))
+
+
+def spans(pieces: list[Piece]) -> list[tuple[str, int, int, int]]:
+    return [(each.kind, each.start - T0, each.end - T0, each.lost_ms) for each in pieces]
+
+
+def test_a_little_that_is_lost_is_concealed() -> None:
+    pieces = feed(Track(LATENESS_MS), chunk(0, 500, 1), chunk(600, 400, 3), flush=True, loud=True)
+    assert spans(pieces) == [("speech", 0, 1000, 100)]
+    audio = pieces[0].audio.reshape(-1, 100 * PER_MS)
+    assert [bool(each.any()) for each in audio] == [True] * 5 + [False] + [True] * 4
+
+
+def test_much_that_is_lost_is_a_gap() -> None:
+    pieces = feed(Track(LATENESS_MS), chunk(0, 500, 1), chunk(800, 200, 3), flush=True)
+    assert spans(pieces) == [
+        ("silence", 0, 500, 0),
+        ("gap", 500, 800, 0),
+        ("silence", 800, 1000, 0),
     ]
+    assert pieces[1].reason == "no-audio"
 
 
-def test_a_short_pause_does_not_end_an_utterance() -> None:
-    pause = [0.0] * (RULES.pause - 1)
-    heard = in_frames(segments_of([0.9] * 20 + pause + [0.9] * 20 + [0.0] * 20))
-    assert heard[0] == ("speech", 0, 20 + len(pause) + 20 + RULES.tail)
+def test_without_numbers_a_little_is_jitter() -> None:
+    pieces = feed(Track(LATENESS_MS), chunk(0, 500), chunk(600, 400), flush=True)
+    assert spans(pieces) == [("silence", 0, 900, 0)]
 
 
-def test_a_click_is_no_utterance() -> None:
-    heard = segments_of([0.0] * 50 + [0.9] * (RULES.shortest - 1) + [0.0] * 60)
-    assert {each.kind for each in heard} == {"silence"}
+def test_what_is_missing_is_waited_for_as_long_as_the_lateness() -> None:
+    track = Track(LATENESS_MS)
+    feed(track, chunk(0, 500, 1), chunk(1000, 500, 3), chunk(1500, 400, 4))
+    assert track.now == T0 + 500
+    feed(track, chunk(500, 500, 2))
+    assert track.now == T0 + 1900
+    feed(track, chunk(2000, 500, 6), chunk(2500, 500, 7))
+    assert track.now == T0 + 3000
 
 
-def test_a_click_in_a_long_hum_is_no_utterance() -> None:
-    between = (RULES.onset + RULES.offset) / 2
-    heard = segments_of([0.9] + [between] * (RULES.longest + 20))
-    assert {each.kind for each in heard} == {"silence"}
+def test_nobody_waits_where_nothing_is_missing() -> None:
+    """The producer sent nothing for a while: a gap, but the numbers go on."""
+    assert len(feed(Track(LATENESS_MS), chunk(0, 500, 1), chunk(9000, 500, 2))) == 2
 
 
-def test_an_unsure_frame_goes_on_with_speech_but_does_not_begin_it() -> None:
-    between = (RULES.onset + RULES.offset) / 2
-    assert in_frames(segments_of([between] * 20)) == [("silence", 0, 20)]
-    heard = in_frames(segments_of([0.9] * 10 + [between] * 20 + [0.0] * 20))
-    assert heard[0] == ("speech", 0, 30 + RULES.tail)
+def test_a_chunk_is_late_when_the_channel_is_beyond_it() -> None:
+    track = Track(LATENESS_MS)
+    feed(track, chunk(100, 20, 5), chunk(120, 20, 6), chunk(140, 1000, 7))
+    with pytest.raises(Late, match="1050 ms"):
+        track.offer(chunk(90, 10, 4))
+    assert spans(feed(track, flush=True)) == [("silence", 100, 1140, 0)]
 
 
-def test_long_speech_is_cut_where_it_is_quietest() -> None:
-    frames = RULES.longest + 100
-    audio = np.full(frames * FRAME, 5000, np.int16)
-    audio[100 * FRAME : 103 * FRAME] = 0  # too early to cut there
-    audio[400 * FRAME : 403 * FRAME] = 50
-    heard = segments_of([0.9] * frames, audio)
-    assert in_frames(heard) == [("speech", 0, 401), ("speech", 401, frames)]
-    assert np.array_equal(np.concatenate([each.audio for each in heard]), audio)
+def test_a_chunk_whose_place_is_taken_by_silence_is_late_however_little() -> None:
+    track = Track(50)
+    feed(track, chunk(0, 100, 1), chunk(120, 60, 3))
+    with pytest.raises(Late, match="80 ms"):
+        track.offer(chunk(100, 20, 2))
+    assert spans(feed(track, flush=True)) == [("silence", 0, 180, 20)]
 
 
-def test_long_silence_is_told_piece_by_piece() -> None:
-    heard = in_frames(segments_of([0.0] * (2 * RULES.silence + 5)))
-    assert heard == [
-        ("silence", 0, RULES.silence),
-        ("silence", RULES.silence, 2 * RULES.silence),
-        ("silence", 2 * RULES.silence, 2 * RULES.silence + 5),
-    ]
+def test_a_chunk_that_comes_again_is_known() -> None:
+    track = Track(LATENESS_MS)
+    assert track.offer(chunk(0, 500, 1))
+    assert not track.offer(chunk(0, 500, 1))
+    (piece,) = feed(track, flush=True)
+    track.settle(piece)
+    assert not track.offer(chunk(0, 500, 1))
 
 
-def test_flush_gives_what_is_left_to_the_last_sample() -> None:
-    segmenter = Segmenter(RULES)
-    segmenter.push(np.ones(10 * FRAME + 7, np.int16))
-    assert segmenter.step(np.full(10, 0.9, np.float32)) is None
-    (segment,) = segmenter.flush()
-    assert (segment.kind, segment.end) == ("speech", 10 * FRAME + 7)
-    assert segmenter.flush() == []
-    assert segmenter.start == segmenter.position == 10 * FRAME + 7
+def test_a_chunk_is_done_with_the_last_piece_that_it_is_part_of() -> None:
+    track = Track(LATENESS_MS)
+    feed(track, chunk(0, 900, 1, offset=7), loud=True)
+    speech, rest = feed(track, chunk(900, 900, 2, offset=8), flush=True)
+    assert [part.offset for part in track.settle(speech)] == [7]
+    assert speech.until % FRAME == 0
+    assert rest.begins is not None
+    assert rest.begins.offset == 8
+    assert track.mark(9).first == "at 900"
+    assert track.mark(9).skip == speech.until - 900 * PER_MS
+    assert [part.offset for part in track.settle(rest)] == [8]
+    assert track.mark(9).offset == 9
 
 
-def test_complete_follows_speech_and_stays_behind_what_was_heard() -> None:
-    segmenter = Segmenter(RULES)
-    segmenter.push(np.ones(100 * FRAME, np.int16))
-    segmenter.step(np.full(10, 0.9, np.float32))
-    assert segmenter.complete == 10 * FRAME  # flushed now, it would end here
-    segmenter.step(np.zeros(RULES.pause - 1, np.float32))
-    assert segmenter.complete == (10 + RULES.tail) * FRAME
-    assert segmenter.step(np.zeros(1, np.float32)) is not None
-    assert segmenter.complete == segmenter.start == (10 + RULES.tail) * FRAME
+def test_a_channel_that_waits_for_its_first_chunk_begins_anew_after_a_restart() -> None:
+    track = Track(LATENESS_MS)
+    feed(track, chunk(500, 500, 2, offset=3))
+    mark = track.mark(4)
+    assert (mark.offset, mark.anew) == (3, True)
+    pieces = feed(Track(LATENESS_MS, resume=mark), chunk(500, 500, 2, offset=3), flush=True)
+    assert spans(pieces) == [("silence", 500, 1000, 0)]
 
 
-def test_what_may_be_heard_anew_is_not_complete_yet() -> None:
-    """One clear frame and a hum: more speech cuts before it, and the fresh detector may differ."""
-    between = (RULES.onset + RULES.offset) / 2
-    segmenter = Segmenter(RULES)
-    segmenter.push(np.ones(300 * FRAME, np.int16))
-    assert segmenter.step(np.array([0.0] * 50 + [0.9] + [between] * 60, np.float32)) is None
-    complete = segmenter.complete
-    assert segmenter.step(np.full(2, 0.9, np.float32)) is not None
-    speech = segmenter.step(np.array([0.9] * 3 + [0.0] * RULES.pause, np.float32))
-    assert speech is not None
-    assert speech.kind == "speech"
-    assert complete <= speech.end == (50 - RULES.lead + 3 + RULES.tail) * FRAME
+def test_a_restart_in_what_was_lost_goes_on_there() -> None:
+    """3 ms before its end, which alone would not count as lost."""
+    track = Track(LATENESS_MS)
+    pieces = feed(track, chunk(0, 4900, 1), chunk(4995, 505, 3, offset=1), flush=True)
+    assert spans(pieces) == [("silence", 0, 4992, 92), ("silence", 4992, 5500, 3)]
+    track.settle(pieces[0])
+    mark = track.mark(2)
+    assert (mark.offset, mark.first, mark.skip) == (1, "at 4995", -3 * PER_MS)
+    rest = feed(Track(LATENESS_MS, resume=mark), chunk(4995, 505, 3, offset=1), flush=True)
+    assert spans(rest) == spans(pieces[1:])
+
+
+def test_what_is_given_up_is_a_gap_and_what_follows_begins_at_a_whole_ms() -> None:
+    track = Track(LATENESS_MS)
+    odd = Chunk("odd", T0, np.ones(1607, np.int16), sequence=1)
+    track.offer(odd)
+    assert track.advance(flush=True) is not None
+    track.give_up("detection-failed")
+    odd = Chunk("odd, too", T0 + 100, np.ones(8009, np.int16), sequence=2)
+    pieces = feed(track, odd, flush=True)
+    assert spans(pieces) == [("gap", 0, 100, 0), ("silence", 100, 600, 0)]
+    assert pieces[0].reason == "detection-failed"
+    assert [part.id for part in track.settle(pieces[0])] == ["odd"]

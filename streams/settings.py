@@ -39,7 +39,7 @@ class Settings(BaseSettings):
 
     window_ms: int = Field(5000, ge=500, le=60_000, description="Length of a sentiment window")
     lateness_ms: int = Field(
-        1000, ge=0, le=60_000, description="How long windows wait for chat and pictures"
+        1000, ge=0, le=60_000, description="How late chat, pictures and chunks of audio may come"
     )
     idle_after_s: float = Field(10.0, gt=0, description="Silence after which nothing is awaited")
     expire_after_s: float = Field(300.0, gt=0, description="Silence after which a session is over")

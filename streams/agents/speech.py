@@ -137,6 +137,8 @@ class Speaker:
             return
         if self._partial:
             self._partial.cancel()
+        if self._early:  # the speaker went on, and pauses again
+            self._early.transcript.cancel()
         self._early = Early(start, end, self._spawn(self._decode_early(start, end)))
         self._partial = self._spawn(self._hear_early(self._early))
 

@@ -125,6 +125,8 @@ class Workshop:
         )
 
         def embed(texts: list[str]) -> Sequence[Floats]:
+            if self._kind == "cpu":  # in company a vector's last bits would depend on the others
+                return [encoder.encode([text])[0] for text in texts]
             return list(encoder.encode(texts))
 
         return TextAgent(means, self._batcher("text", embed, self.device), encoder.encoder)

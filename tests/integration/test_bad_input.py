@@ -382,8 +382,9 @@ async def test_a_key_that_is_too_long_is_cut_and_the_letter_says_so(outcome: Out
 
 
 async def test_the_rest_of_the_session_does_not_notice(outcome: Outcome) -> None:
+    lasting = [event for event in outcome.results if event.type is not EventType.CAPTION_PARTIAL]
     mixed, clean = (
-        sorted(_said(event) for event in outcome.results if event.session == session)
+        sorted(_said(event) for event in lasting if event.session == session)
         for session in (SESSION, CLEAN)
     )
     assert mixed == clean
@@ -398,6 +399,7 @@ async def test_the_rest_of_the_session_does_not_notice(outcome: Outcome) -> None
 def _said(event: Event) -> str:
     """A result without the ids, which name the session."""
     fields = {**json.loads(event.data), "session": "", "image": ""}
+    fields["biased_by"] = len(fields.get("biased_by", ()))
     for evidence in fields.get("evidence", ()):
         evidence["id"] = ""
     return json.dumps([event.type, fields], sort_keys=True)

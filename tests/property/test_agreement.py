@@ -117,7 +117,7 @@ def test_words_beyond_a_cut_are_carried_on(heard: Sequence[Hypothesis], cut: int
 @given(hypotheses())
 def test_what_is_heard_alike_often_enough_is_what_is_shown(heard: Sequence[Hypothesis]) -> None:
     """However the hypotheses began, as long as nothing is stable."""
-    caption = LiveCaption(Caution(sure=1000))
+    caption = LiveCaption(Caution(sure=1000, old_ms=10**9))
     for words, until, paused in heard:
         caption.hear(words, until, paused=paused)
     words, until, _ = heard[-1]

@@ -286,6 +286,6 @@ def test_beyond_all_capacity_finals_are_late_and_none_is_refused() -> None:
 
 
 def test_when_all_fall_silent_the_degradation_shown_ends() -> None:
-    line = carried(64, quiet_s=len(DEFAULTS.stretches) * (DEFAULTS.calm_s + 1))
+    line = carried(120, quiet_s=len(DEFAULTS.stretches) * (DEFAULTS.calm_s + 1))
     assert line.usual == 2
     assert line.degradation == 0

@@ -19,6 +19,7 @@ from streams import codec
 from streams.deadletters import DeadLetterError, dead_letter
 from streams.events import Event, EventType, Topics
 from streams.metrics import Metrics
+from streams.records import read_to
 
 LARGEST = 20 * 2**20
 """Bytes; the largest record that is produced (a dead letter holds what was received)."""
@@ -164,10 +165,9 @@ class KafkaCheckpoints:
         try:
             consumer.assign([place])
             end = (await consumer.end_offsets([place]))[place]
-            while await consumer.position(place) < end:
-                for records in (await consumer.getmany(place, timeout_ms=500)).values():
-                    for record in records:
-                        self._keep(agent, record.key, record.value, states)
+            async for batch in read_to(consumer, place, end):
+                for record in batch:
+                    self._keep(agent, record.key, record.value, states)
         finally:
             await consumer.stop()
         return states

@@ -70,8 +70,8 @@ async def _results(
     place = TopicPartition(topic, DefaultPartitioner()(key, every, every))
     consumer.assign([place])
     end = (await consumer.end_offsets([place]))[place]
-    while await consumer.position(place) < end:
-        for record in (await consumer.getmany(place, timeout_ms=500)).get(place, ()):
+    async for batch in records.read_to(consumer, place, end):
+        for record in batch:
             if record.key == key and record.offset < end:
                 with contextlib.suppress(CodecError):
                     event = codec.decode(key, record.value, record.headers, now=_now())

@@ -1,4 +1,5 @@
-"""Reads Kafka records whose header names are not UTF-8, at which aiokafka stops for good.
+"""Reads Kafka records: up to an end, and such whose header names are not UTF-8, at which aiokafka
+stops for good.
 
 Any client can write such a record, and a consumer that cannot get past it stops its partition. A
 batch is parsed by the fast reader of aiokafka (0.14); one that it cannot read is parsed once more
@@ -7,12 +8,24 @@ by its Python reader, with names in which each wrong byte is written as an escap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
+
+
+async def read_to(
+    consumer: AIOKafkaConsumer, place: TopicPartition, end: int, most: int | None = None
+) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """What lies between the consumer's position and `end`, in batches of `most` at most; the last
+    one may go beyond."""
+    while await consumer.position(place) < end:
+        found = await consumer.getmany(place, timeout_ms=500, max_records=most)
+        if batch := found.get(place):
+            yield batch
 
 
 def install() -> None:

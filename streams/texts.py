@@ -218,14 +218,9 @@ class _Follower:
         end = (await self._consumer.end_offsets([self._place]))[self._place]
         if await self._consumer.position(self._place) < end:
             self._consumer.resume(self._place)
-            await self._read_to(end)
-            self._consumer.pause(self._place)
-
-    async def _read_to(self, end: int) -> None:
-        while await self._consumer.position(self._place) < end:
-            found = await self._consumer.getmany(self._place, timeout_ms=500, max_records=BATCH)
-            for batch in found.values():
+            async for batch in records.read_to(self._consumer, self._place, end, BATCH):
                 await self._take(batch)
+            self._consumer.pause(self._place)
 
     async def _take(self, batch: Sequence[ConsumerRecord]) -> None:
         await self._keep({session for record in batch if (session := self._add(record))})

@@ -19,6 +19,10 @@ Pixels = npt.NDArray[np.uint8]
 
 INSTANT_S = 0.025
 """The times of words come in steps of 20 ms."""
+HURRIED = 4
+"""Words in a row without duration that nobody says; right transcripts have one or two."""
+LOOP_RATIO = 2.4
+"""Compression ratio above which a text repeats itself, as openai-whisper has it."""
 SAMPLE_RATE = 16_000
 """Hz; every model that hears takes mono float32 in [-1, 1] at this rate."""
 
@@ -75,10 +79,10 @@ class Transcript:
     encoding: Floats
 
     @property
-    def hurried(self) -> int:
-        """The most words in a row that take no time: an utterance that is told twice has many."""
+    def hurried(self) -> bool:
+        """Whether there are more words than there was time for: one that is told twice has them."""
         runs = groupby(self.words, lambda word: word.end - word.start < INSTANT_S)
-        return max((len(list(run)) for instant, run in runs if instant), default=0)
+        return any(len(list(run)) >= HURRIED for instant, run in runs if instant)
 
 
 class SpeechRecognizer(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,16 +22,18 @@ from whisper.audio import HOP_LENGTH, TOKENS_PER_SECOND, log_mel_spectrogram
 from whisper.timing import WordTiming, merge_punctuations
 from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 
-from models.base import SAMPLE_RATE, Floats, ModelError, Transcript, Utterance, Word
+from models.base import (
+    LOOP_RATIO,
+    SAMPLE_RATE,
+    Floats,
+    ModelError,
+    Transcript,
+    Utterance,
+    Word,
+)
 
 CONTEXTS_S = (12.0, 20.0, 30.0)
 """Seconds of audio that the encoder may see; 30 is what it was trained on."""
-
-LOOP_RATIO = 2.4
-"""Compression ratio above which a text repeats itself, as openai-whisper has it."""
-
-HURRIED = 4
-"""Words in a row without duration that make a transcript a loop; right ones have one or two."""
 
 Bucket = tuple[float, int]
 """What may go through together: the seconds of context, the tokens before the transcript's."""
@@ -62,11 +64,14 @@ def prompt_tokens(vocabulary: int, prompt: str) -> list[int]:
     A prompt has a price: after many, above all lists of words with a full stop, tiny.en leaves out
     a part of what is said.
     """
-    if not (text := prompt.strip()):
-        return []
+    return list(_prompt_tokens(vocabulary, text)) if (text := prompt.strip()) else []
+
+
+@lru_cache(maxsize=1024)  # asked for several times in a decode, and by all decodes of an utterance
+def _prompt_tokens(vocabulary: int, text: str) -> tuple[int, ...]:
     tokenizer = tokenizer_for(vocabulary, "en")  # text has the same tokens in any language
     tokens = tokenizer.encode(f" {text}", disallowed_special=())
-    return [tokenizer.sot_prev, *tokens[-_MOST_PROMPT:]]
+    return (tokenizer.sot_prev, *tokens[-_MOST_PROMPT:])
 
 
 def bucket(vocabulary: int, utterance: Utterance) -> Bucket:
@@ -101,7 +106,7 @@ def in_buckets(
 
 def loops(transcript: Transcript) -> bool:
     """Whether a transcript says something over and over, or, against the clock, all of it twice."""
-    return transcript.compression_ratio > LOOP_RATIO or transcript.hurried >= HURRIED
+    return transcript.compression_ratio > LOOP_RATIO or transcript.hurried
 
 
 def most_tokens(context: float) -> int:

@@ -26,9 +26,8 @@ SLACK_MS: Final = 5
 REPEATS: Final = 128
 """Chunks of a channel, beyond those being heard, that are known should they be sent again."""
 LISTEN: Final = 6 * FRAME
-"""Samples that the voice-activity detector is told of at a time, at least, while somebody speaks,
-and in silence: a call of it costs more than some samples."""
-LISTEN_IN_SILENCE: Final = 6 * FRAME
+"""Samples that the voice-activity detector is told of at a time, at least: a call of it costs more
+than some samples."""
 PER_MS: Final = SAMPLE_RATE // 1000
 NOTHING: Final = np.zeros(0, np.int16)
 
@@ -160,6 +159,11 @@ class Track:
         return self._anchor[1] + (sample - self._anchor[0]) // PER_MS
 
     @property
+    def settled(self) -> int:
+        """Event time (ms) up to which pieces were delivered."""
+        return self._settled[1] if self._settled else self.now
+
+    @property
     def complete(self) -> int:
         """Event time (ms) before which no speech will end any more."""
         return self.now if self._anchor is None else self.time(self.segmenter.complete)
@@ -182,8 +186,7 @@ class Track:
         done until the next chunk comes. Flush: what is missing will not come."""
         while True:
             frames = self.segmenter.unscored()
-            enough = LISTEN if self.segmenter.speaking else LISTEN_IN_SILENCE
-            if len(frames) >= enough or (len(frames) and self._at_gap(flush)):
+            if len(frames) >= LISTEN or (len(frames) and self._at_gap(flush)):
                 return frames
             if not self._ready(flush):
                 return frames if flush and len(frames) else None

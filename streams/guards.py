@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from models.base import Transcript
+from models.base import LOOP_RATIO, Transcript
 
 NO_SPEECH: Final = 0.6
 LOG_PROBABILITY: Final = -1.0
-COMPRESSION: Final = 2.4
 REPEATED: Final = 4
 """How often in a row the same words may be said."""
 LONGEST_PHRASE: Final = 6
-HURRIED: Final = 4
 
 
 def distrust(transcript: Transcript) -> str | None:
@@ -26,14 +24,9 @@ def distrust(transcript: Transcript) -> str | None:
     if unlikely and transcript.no_speech_probability > NO_SPEECH:
         return "no-speech"
     words = transcript.text.casefold().split()
-    if transcript.compression_ratio > COMPRESSION or repeats(words) > REPEATED:
+    if transcript.compression_ratio > LOOP_RATIO or repeats(words) > REPEATED:
         return "repetition"
     return None
-
-
-def hurried(transcript: Transcript) -> bool:
-    """Whether there are more words than there was time for."""
-    return transcript.hurried >= HURRIED
 
 
 def repeats(words: Sequence[str]) -> int:

@@ -274,7 +274,7 @@ class AudioSession(Session):
     def _begun(self, name: str) -> int:
         """The event time (ms) up to which a channel has been delivered."""
         speaker = self._speakers.get(name)
-        return speaker.track.mark(0).time if speaker else self._marks[name].time
+        return speaker.track.settled if speaker else self._marks[name].time
 
     async def _bias(self, name: str, start: int, begins: Part) -> Bias:
         """What helps an utterance that begins at `start` (ms) in the chunk `begins`. Captions that

@@ -23,7 +23,7 @@ from streams.captions import Part, Piece, Track
 from streams.context import Bias
 from streams.events import Event
 from streams.features import Feature, Modality
-from streams.guards import distrust, hurried
+from streams.guards import distrust
 from streams.results import (
     CaptionFinal,
     CaptionPartial,
@@ -165,7 +165,7 @@ class Speaker:
     async def _show(
         self, transcript: Transcript, start: int, until: int, *, paused: bool = False
     ) -> None:
-        if self.track.segmenter.start != start or distrust(transcript) or hurried(transcript):
+        if self.track.segmenter.start != start or distrust(transcript) or transcript.hurried:
             return
         begin, end = self.track.time(start), self.track.time(until)
         if self._live.hear(tuple(_words(transcript, begin)), end, paused=paused):

@@ -7,16 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import Transcript, Word
+from models.base import HURRIED, LOOP_RATIO, Transcript, Word
 from streams.guards import (
-    COMPRESSION,
-    HURRIED,
     LOG_PROBABILITY,
     LONGEST_PHRASE,
     NO_SPEECH,
     REPEATED,
     distrust,
-    hurried,
     repeats,
 )
 
@@ -26,7 +23,7 @@ BELIEVED = Transcript(
     language="en",
     no_speech_probability=NO_SPEECH,
     average_log_probability=LOG_PROBABILITY,
-    compression_ratio=COMPRESSION,
+    compression_ratio=LOOP_RATIO,
     encoding=np.zeros(2, np.float32),
 )
 """At every limit, but beyond none."""
@@ -46,7 +43,7 @@ def test_no_speech_takes_both_signs_of_it() -> None:
 
 
 def test_text_that_compresses_well_is_a_loop() -> None:
-    assert distrust(replace(BELIEVED, compression_ratio=COMPRESSION + 0.1)) == "repetition"
+    assert distrust(replace(BELIEVED, compression_ratio=LOOP_RATIO + 0.1)) == "repetition"
 
 
 @pytest.mark.parametrize("phrase", ["no", "thank you", "one two three four five six"])
@@ -60,8 +57,8 @@ def test_a_phrase_may_be_said_four_times_in_a_row(phrase: str) -> None:
 def test_words_that_take_no_time_are_hurried() -> None:
     instants = [Word("so", 1.0, 1.0, 0.9)] * (HURRIED - 1)
     slow = Word("then", 1.0, 1.3, 0.9)
-    assert not hurried(replace(BELIEVED, words=(*instants, slow, *instants)))
-    assert hurried(replace(BELIEVED, words=(slow, *instants, instants[0])))
+    assert not replace(BELIEVED, words=(*instants, slow, *instants)).hurried
+    assert replace(BELIEVED, words=(slow, *instants, instants[0])).hurried
 
 
 def test_case_does_not_hide_a_loop() -> None:

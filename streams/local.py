@@ -150,8 +150,17 @@ class Captioner:
 async def captioner(settings: Settings, vocabulary: Sequence[str] = ()) -> AsyncIterator[Captioner]:
     """A captioner with the models that the settings name, which expects the words of `vocabulary`
     to be said; loads the models first. Raises ModelError."""
+    async with listener(settings, Metrics(), vocabulary) as (agent, outbox):
+        yield Captioner(agent, outbox)
+
+
+@asynccontextmanager
+async def listener(
+    settings: Settings, metrics: Metrics, vocabulary: Sequence[str] = ()
+) -> AsyncIterator[tuple[Agent, LocalOutbox]]:
+    """The audio agent of a captioner, and what it delivers to. Raises ModelError."""
     async with AsyncExitStack() as stack:
-        metrics, outbox = Metrics(), LocalOutbox()
+        outbox = LocalOutbox()
         clock = asyncio.get_running_loop().time
         means = Means(settings, outbox, outbox, metrics, _fail, clock, lambda: round(outbox.now()))
         workshop = Workshop(settings, metrics, log.info, FixedTexts(vocabulary))
@@ -160,7 +169,7 @@ async def captioner(settings: Settings, vocabulary: Sequence[str] = ()) -> Async
         for batcher in workshop.batchers:
             stack.push_async_callback(batcher.close)
         stack.push_async_callback(agent.close)
-        yield Captioner(agent, outbox)
+        yield agent, outbox
 
 
 async def _events(

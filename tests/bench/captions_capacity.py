@@ -71,7 +71,7 @@ from streams.agents.base import Agent
 from streams.broker import Broker
 from streams.delivery import Record, producer
 from streams.events import Topics
-from streams.local import Captioner, LocalOutbox
+from streams.local import Captioner, LocalOutbox, listener
 from streams.media import Pcm
 from streams.metrics import Metrics
 from streams.replay import Moment, Player
@@ -79,7 +79,7 @@ from streams.results import result_of
 from streams.settings import Settings
 from streams.watch import Received, follow
 from tests.bench.capacity import CHUNK_MS, Line, Run, Sample, figures, read_metrics, search
-from tests.bench.talk import listener, paced, phrases, talk
+from tests.bench.talk import paced, phrases, talk
 from tests.harness import Installation
 
 WARM_S: Final = 8.0

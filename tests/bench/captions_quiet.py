@@ -53,7 +53,7 @@ from streams.clock import SkippingLoop
 from streams.delivery import Record
 from streams.evaluation import common
 from streams.events import Event
-from streams.local import BEGINNING, Captioner, Delivery, LocalError, LocalOutbox
+from streams.local import BEGINNING, Captioner, Delivery, LocalError, LocalOutbox, listener
 from streams.media import Pcm
 from streams.metrics import Metrics
 from streams.replay import Moment
@@ -62,7 +62,7 @@ from streams.segmenter import FRAME, SAMPLE_RATE
 from streams.settings import Settings
 from tests.bench.capacity import read_metrics
 from tests.bench.noises import coloured, sounds
-from tests.bench.talk import CHUNK, chunk_at, listener, paced, phrases
+from tests.bench.talk import CHUNK, chunk_at, paced, phrases
 
 COUNTED_S: Final = {1: 60, 10: 30, 100: 15}
 """For how long so many sessions are silent."""

@@ -12,22 +12,16 @@ import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import soundfile
 
-from streams.agents.base import Agent, Means
-from streams.composition import Workshop
 from streams.events import EventType
-from streams.local import LocalOutbox
 from streams.media import Pcm, resample
-from streams.metrics import Metrics
 from streams.replay import Moment
 from streams.segmenter import SAMPLE_RATE
-from streams.settings import Settings
 
 ROOT: Final = Path(__file__).parents[2]
 SPEECH: Final = ROOT.parent / "shared" / "data" / "speech"
@@ -112,27 +106,6 @@ def chunk_at(number: int, chunk: Pcm) -> Moment:
         content_type=f"audio/L16;rate={SAMPLE_RATE}",
         data=chunk.astype("<i2").tobytes(),
     )
-
-
-@asynccontextmanager
-async def listener(
-    settings: Settings, metrics: Metrics
-) -> AsyncIterator[tuple[Agent, LocalOutbox]]:
-    """The audio agent as `streams.local.captioner` makes it, with metrics that can be read."""
-    async with AsyncExitStack() as stack:
-        outbox, clock = LocalOutbox(), asyncio.get_running_loop().time
-        means = Means(settings, outbox, outbox, metrics, _fail, clock, lambda: round(outbox.now()))
-        workshop = Workshop(settings, metrics)
-        stack.callback(workshop.close)
-        [agent] = await asyncio.to_thread(workshop.agents, ["audio"], means)
-        for batcher in workshop.batchers:
-            stack.push_async_callback(batcher.close)
-        stack.push_async_callback(agent.close)
-        yield agent, outbox
-
-
-def _fail(error: BaseException) -> None:
-    raise error
 
 
 def _recordings() -> Iterator[Pcm]:

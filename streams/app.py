@@ -6,21 +6,26 @@ processes. Faust reads and balances; commits follow `streams.transport`.
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import faust
 from faust.types import StreamT
+from faust.types.auth import CredentialsT
 
 from streams import transport
 from streams.agents.base import Agent
+from streams.connection import Connection
 from streams.delivery import Record
 from streams.events import Topics
 from streams.settings import Settings
 
 
 def faust_app(
-    agent: Agent, brokers: str, settings: Settings, fail: Callable[[BaseException], None]
+    agent: Agent, brokers: Connection, settings: Settings, fail: Callable[[BaseException], None]
 ) -> faust.App:
     """The app that feeds `agent`; `start()` it on the running event loop.
 
@@ -28,7 +33,8 @@ def faust_app(
     """
     app = faust.App(
         f"{settings.group}-{agent.name}",
-        broker=[f"kafka://{broker}" for broker in brokers.split(",")],
+        broker=[f"kafka://{broker}" for broker in brokers.servers.split(",")],
+        broker_credentials=_credentials(brokers),
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_s,
         broker_request_timeout=max(30.0, 2 * settings.session_timeout_s),
@@ -45,6 +51,8 @@ def faust_app(
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
+        # It makes one, and has nothing to put into it.
+        datadir=str(Path(tempfile.gettempdir()) / "tenor-faust"),
     )
     transport.install(app)
     names = {getattr(Topics.of(settings.topic_prefix), field): field for field in agent.inputs}
@@ -61,9 +69,13 @@ def faust_app(
                 fail(error)
                 raise
 
+    async def assigned(*args: Any, **_: Any) -> None:  # noqa: ANN401  (as Faust sends signals)
+        await agent.assign({tp.partition for tp in args[-1]})
+
     async def revoked(*args: Any, **_: Any) -> None:  # noqa: ANN401  (as Faust sends signals)
         await agent.revoke({tp.partition for tp in args[-1]})
 
+    app.on_partitions_assigned.connect(assigned)
     app.on_partitions_revoked.connect(revoked)
 
     return app
@@ -78,6 +90,31 @@ def lag(app: faust.App) -> dict[str, int]:
         if end is not None and done is not None:
             total[tp.topic] = total.get(tp.topic, 0) + max(0, end - done)
     return total
+
+
+def oldest(app: faust.App) -> dict[str, float]:
+    """When the oldest record of each topic that is not yet done was written (s since the epoch), by
+    Kafka's topic name; now, where all that was read is done."""
+    consumer = cast(transport.TrackingConsumer, app.consumer)
+    assigned = consumer.assignment()
+    times = dict.fromkeys((tp.topic for tp in assigned), time.time())
+    for message in consumer.unacked:
+        if not message.acked and message.tp in assigned:
+            times[message.topic] = min(times[message.topic], message.timestamp)
+    return times
+
+
+def _credentials(brokers: Connection) -> CredentialsT | None:
+    """What Faust passes on to aiokafka as `brokers.credentials()`."""
+    given = brokers.credentials()
+    if brokers.by_password:
+        return faust.SASLCredentials(
+            username=given["sasl_plain_username"],
+            password=given["sasl_plain_password"],
+            mechanism=given["sasl_mechanism"],
+            ssl_context=given.get("ssl_context"),
+        )
+    return faust.SSLCredentials(given["ssl_context"]) if brokers.encrypted else None
 
 
 def _record(app: faust.App, event: Any, names: dict[str, str]) -> Record:  # noqa: ANN401  (Faust is untyped)

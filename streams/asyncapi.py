@@ -222,8 +222,9 @@ def _payload(type_: EventType) -> Json:
         return {"description": "internal; its fields may change between versions"}
     if type_ in EMPTY:
         return {"type": "string", "maxLength": 0}
-    most = SIZES.get(type_)
-    size = f"at most {most} bytes" if most else "4 bytes per dimension"
+    size = f"at most {SIZES[type_]} bytes"
+    if type_ is EventType.FEATURE:
+        size = f"4 bytes per dimension, {size}"
     return {"type": "string", "format": "binary", "description": size}
 
 

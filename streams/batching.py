@@ -3,6 +3,10 @@
 A `Pack` decides, and is pure; `Batcher` is the thin shell that waits, runs and answers. The wait
 for more starts when the first item arrives, and an idle model runs a lone item at once after it.
 All times are of the event loop's clock.
+
+Whether a failure is the item's or the model's is decided here and nowhere else, as in any
+experiment: by a control. If the model answers that, the item is at fault and its submitter is told;
+if not, the model is, and the item waits until it is sound again.
 """
 
 from __future__ import annotations
@@ -11,10 +15,15 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from streams.health import Vitals
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+RETRY_S: Final = 1.0
+"""Between two tries whether a model that failed is sound again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,10 @@ class Batcher(Generic[T, R]):
 
     At most `workers` batches run at a time; the executor has that many threads, so that a batch
     starts when it is packed. A batch that fails is run again item by item, so that one poisonous
-    item fails alone. What its submitter no longer awaits is not run.
+    item fails alone, if the model answers `control`: items that a sound model always answers. If
+    not, nothing is answered until it does (with no control, every failure is the item's). What its
+    submitter no longer awaits is not run. `vitals` tell how the model does, and `failed` hears of
+    every call that raised, by the model's name.
     """
 
     def __init__(
@@ -65,8 +77,12 @@ class Batcher(Generic[T, R]):
         bucket: Callable[[T], Hashable] = lambda _: None,
         pack: Pack[T] = pack,
         observe: Observer[T] = lambda model, batch, waits, seconds: None,
+        control: Sequence[T] = (),
+        failed: Callable[[str], None] = lambda model: None,
+        retry_s: float = RETRY_S,
     ) -> None:
         self.name = name
+        self.vitals = Vitals(name)
         self._run = run
         self._executor = executor
         self._most = workers
@@ -75,6 +91,9 @@ class Batcher(Generic[T, R]):
         self._bucket = bucket
         self._pack = pack
         self._observe = observe
+        self._control = list(control)
+        self._failed = failed
+        self._retry_s = retry_s
         self._queue: list[Entry[T, R]] = []
         self._filled = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
@@ -145,30 +164,61 @@ class Batcher(Generic[T, R]):
         return [awaited[i] for i in places]
 
     async def _answer(self, batch: list[Entry[T, R]]) -> None:
-        if not batch:
-            return
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        items = [waiting.item for waiting, _ in batch]
-        try:
-            results = await loop.run_in_executor(self._executor, self._run, items)
-            answers = list(zip(batch, results, strict=True))
-        except Exception as error:  # whatever a model raises is its item's answer
-            await self._answer_one_by_one(batch, error)
-            return
-        self._observe(
-            self.name,
-            items,
-            [started - waiting.since for waiting, _ in batch],
-            loop.time() - started,
-        )
-        for (_, answer), result in answers:
+        """Runs a batch until whoever still awaits an item of it has an answer."""
+        while batch := [entry for entry in batch if not entry[1].done()]:
+            try:
+                await self._run_together(batch)
+            except Exception as error:  # whatever a model raises
+                await self._find_fault(batch, error)
+
+    async def _run_together(self, batch: list[Entry[T, R]]) -> None:
+        clock = asyncio.get_running_loop().time
+        started, items = clock(), [waiting.item for waiting, _ in batch]
+        results = await self._call(items)
+        waits = [started - waiting.since for waiting, _ in batch]
+        self._observe(self.name, items, waits, clock() - started)
+        for (_, answer), result in zip(batch, results, strict=True):
             if not answer.done():
                 answer.set_result(result)
 
-    async def _answer_one_by_one(self, batch: list[Entry[T, R]], error: Exception) -> None:
+    async def _find_fault(self, batch: list[Entry[T, R]], error: Exception) -> None:
+        """Of several, each is tried alone. One is told if it is at fault; if the model is, this
+        returns after a while without an answer, and the item may be tried again."""
         if len(batch) > 1:
             for entry in batch:
-                await self._answer([entry] if not entry[1].done() else [])
-        elif not batch[0][1].done():
-            batch[0][1].set_exception(error)
+                await self._answer([entry])
+        elif await self._is_sound():
+            if not batch[0][1].done():
+                batch[0][1].set_exception(error)
+        else:
+            await asyncio.sleep(self._retry_s)
+
+    async def _is_sound(self) -> bool:
+        """Whether the model answers its control."""
+        if not self._control:
+            return True
+        try:
+            await self._call(self._control)
+        except Exception as error:
+            # Not the error's own text: that of a driver may be long, and change with every call.
+            self.vitals.refused(asyncio.get_running_loop().time(), type(error).__name__)
+            return False
+        return True
+
+    async def _call(self, items: list[T]) -> Sequence[R]:
+        """An answer for each item. Raises what the model raises."""
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._executor, self._watched, items, loop.time)
+            if len(results) != len(items):
+                raise ValueError(f"{len(results)} answers to {len(items)} items")
+        except Exception:
+            self._failed(self.name)
+            raise
+        self.vitals.answered()
+        return results
+
+    def _watched(self, items: list[T], clock: Callable[[], float]) -> Sequence[R]:
+        """On the model's thread, so that the wait for that does not count."""
+        with self.vitals.call(clock):
+            return self._run(items)

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,12 +65,24 @@ class Broker:
     """A cluster of one or three nodes that lives as long as this object is open.
 
     The data folder is reused if it was made by an earlier run with the same number of nodes.
+    `properties` gives a node's settings that are not ours, or replace ours; `format_options` go to
+    the tool that formats new data folders, for example users.
     """
 
-    def __init__(self, folder: Path, *, nodes: int = 1, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 1,
+        port: int | None = None,
+        properties: Callable[[Node], Mapping[str, object]] = lambda node: {},
+        format_options: Sequence[str] = (),
+    ) -> None:
         if nodes not in (1, 3):
             raise BrokerError(f"a private Kafka has 1 or 3 nodes, not {nodes}")
         self._folder = folder
+        self._more_properties = properties
+        self._format_options = format_options
         self._java = find_java()
         self._class_path = os.pathsep.join(map(str, kafka_jars()))
         first = [port + i for i in range(nodes)] if port else free_ports(nodes)
@@ -176,6 +188,7 @@ class Broker:
             return
         command = [*self._jvm(node, "128m"), "kafka.tools.StorageTool", "format"]
         command += [f"--cluster-id={cluster}", "--config", str(properties)]  # may begin with "-"
+        command += self._format_options
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BrokerError(f"Kafka could not format {node.folder}: {done.stderr or done.stdout}")
@@ -183,7 +196,7 @@ class Broker:
     def _properties(self, node: Node) -> str:
         count = len(self.nodes)
         voters = ",".join(f"{n.id}@127.0.0.1:{n.controller_port}" for n in self.nodes)
-        settings = {
+        settings: dict[str, object] = {
             "process.roles": "broker,controller",
             "node.id": node.id,
             "controller.quorum.voters": voters,
@@ -203,7 +216,10 @@ class Broker:
             "auto.create.topics.enable": "false",
             "message.max.bytes": 20 * 1024 * 1024,
             "replica.fetch.max.bytes": 20 * 1024 * 1024,
+            # A replay of dead letters that was killed holds readers up until it is aborted.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
             "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+            **self._more_properties(node),
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 

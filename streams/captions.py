@@ -166,7 +166,10 @@ class Track:
     @property
     def complete(self) -> int:
         """Event time (ms) before which no speech will end any more."""
-        return self.now if self._anchor is None else self.time(self.segmenter.complete)
+        if self._anchor is not None:
+            return self.time(self.segmenter.complete)
+        first = self.held[0].time - self.lateness_ms if self.held else 0
+        return max(self.now, first)
 
     def offer(self, chunk: Chunk) -> bool:
         """Takes a chunk; False if it came before. Raises Late if the channel is beyond it."""
@@ -270,7 +273,7 @@ class Track:
             return False
         chunk = self.held[0]
         waited = flush or self._newest - chunk.time >= self.lateness_ms
-        follows = chunk.sequence is not None and chunk.sequence == (self._sequence or 0) + 1
+        follows = self._sequence is not None and chunk.sequence == self._sequence + 1
         return waited or follows or not self._missing(chunk)
 
     def _at_gap(self, flush: bool) -> bool:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 from rich.console import Console
 
-from models.base import ModelError
-from streams.settings import AGENTS, Settings
+from streams.cli_common import brokers_of, settings_or_exit, told_errors
+from streams.cli_deadletters import deadletters
+from streams.logs import log_to_stderr
+from streams.proving import SCENARIOS
+from streams.settings import AGENTS
+
+if TYPE_CHECKING:
+    pass
 
 # ruff: noqa: PLC0415 - each command imports what it needs, so that `tenor --help` answers at once
 
@@ -88,6 +91,7 @@ def worker(agents: str) -> None:
 @click.option("--session", help="Its id.  [default: a new one]")
 def replay(paths: tuple[Path, ...], speed: float, session: str | None) -> None:
     """Play a folder with a script.json, or plain audio files, into the topics."""
+    from streams import access, rights
     from streams.events import Topics
     from streams.replay import load
     from streams.replay import replay as play
@@ -100,8 +104,9 @@ def replay(paths: tuple[Path, ...], speed: float, session: str | None) -> None:
         brokers = brokers_of(settings)
 
         async def run() -> dict[str, int]:
-            await ensure_topics(brokers, settings)
             topics = Topics.of(settings.topic_prefix)
+            await access.check(brokers, rights.of_producer(topics))
+            await ensure_topics(brokers, settings, rights.INPUTS)
             return await play(script, brokers, topics, session, speed=speed, tell=tell)
 
         def tell(at: float, of: float) -> None:
@@ -119,6 +124,7 @@ def replay(paths: tuple[Path, ...], speed: float, session: str | None) -> None:
 @click.option("--from-start", is_flag=True, help="Also what the topics hold already.")
 def watch(session: str | None, as_lines: bool, from_start: bool) -> None:
     """Show captions, pictures and sentiment as they come, until Ctrl-C."""
+    from streams import access, rights
     from streams import watch as watching
     from streams.events import Topics
 
@@ -128,6 +134,7 @@ def watch(session: str | None, as_lines: bool, from_start: bool) -> None:
     async def run() -> None:
         topics = Topics.of(settings.topic_prefix)
         brokers = brokers_of(settings)
+        await access.check(brokers, rights.of_reader(topics))
         async for received in watching.follow(brokers, topics, from_start=from_start):
             result = watching.shown(received, session)
             if result is None:
@@ -158,14 +165,21 @@ def watch(session: str | None, as_lines: bool, from_start: bool) -> None:
 )
 def export(session: str, format_: str, out: IO[str]) -> None:
     """Write the captions of a session as a file, from what the topics hold of it now."""
+    from streams import access, rights
     from streams.events import Topics
     from streams.export import render
-    from streams.history import read_history
+    from streams.history import History, read_history
 
     settings = settings_or_exit()
     topics = Topics.of(settings.topic_prefix)
+
+    async def read() -> History:
+        brokers = brokers_of(settings)
+        await access.check(brokers, rights.of_reader(topics))
+        return await read_history(brokers, topics, session)
+
     with told_errors():
-        history = asyncio.run(read_history(brokers_of(settings), topics, session))
+        history = asyncio.run(read())
     if not history.results:
         raise click.ClickException(f"{topics.recognition} holds nothing of session {session!r}")
     if not history.ended:
@@ -260,52 +274,66 @@ def demo(folder: Path, out: Path) -> None:
         sys.exit(run_demo(settings_or_exit(), folder, out, Console(highlight=False)))
 
 
-def settings_or_exit(**chosen: str) -> Settings:
-    """The settings, of which some are `chosen`; a wrong one ends the program with its name."""
-    try:
-        return Settings(**chosen)  # type: ignore[arg-type]  # pydantic checks
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"TENOR_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
-        )
-        raise click.ClickException(wrong) from None
+main.add_command(deadletters)
 
 
-def brokers_of(settings: Settings) -> str:
-    """The brokers that are named, or an error that says how to name some."""
-    if settings.brokers:
-        return settings.brokers
-    raise click.ClickException(
-        "no Kafka is named: run `tenor broker` in another terminal and set TENOR_BROKERS as it says"
-    )
+@main.command()
+@click.option(
+    "--scenario",
+    "names",
+    type=click.Choice([*SCENARIOS, "all"]),
+    multiple=True,
+    default=["all"],
+    show_default=True,
+    help="What happens meanwhile; may be given more than once.",
+)
+@click.option("--sessions", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the calls and the faults.")
+@click.option(
+    "--seconds-per-session", type=click.FloatRange(5, 60), default=24.0, show_default=True
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    default=240.0,
+    show_default=True,
+    help="Seconds that the last result may take.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, path_type=Path),
+    default=Path("demo/call"),
+    show_default=True,
+    help="The call to cut short calls from.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON list, an entry for each scenario.")
+def prove(
+    *,
+    names: tuple[str, ...],
+    sessions: int,
+    seed: int,
+    seconds_per_session: float,
+    patience: float,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Kill, freeze and starve workers and brokers: are the final results still the same?"""
+    from streams.proving import run as proving
+    from streams.proving.report import print_rows
+    from streams.replay import load
 
-
-def log_to_stderr(level: str) -> None:
-    """Plain lines; libraries only from warnings on."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    for name in ("tenor", "streams", "models"):
-        logging.getLogger(name).setLevel(level)
-    logging.getLogger("streams.transport").setLevel(logging.WARNING)  # Faust logs in its name
-
-
-@contextlib.contextmanager
-def told_errors() -> Iterator[None]:
-    """Errors that the user can do something about end the program with one line."""
-    from aiokafka.errors import KafkaError
-
-    from streams.broker import BrokerError
-    from streams.evaluation import EvaluationError
-    from streams.replay import ReplayError
-    from streams.topics import TopicError
-
-    try:
-        yield
-    except (BrokerError, EvaluationError, ReplayError, TopicError, ModelError) as error:
-        raise click.ClickException(str(error)) from error
-    except KafkaError as error:
-        raise click.ClickException(f"Kafka: {error!r}; is TENOR_BROKERS right?") from error
+    chosen = [name for name in SCENARIOS if name in names or "all" in names]
+    order = proving.Order(chosen, sessions, seconds_per_session, seed, patience)
+    with told_errors():
+        rows = proving.prove(order, load([folder]), lambda line: click.echo(line, err=True))
+    if rows is None:
+        click.echo("stopped; everything that was started has been ended", err=True)
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps([each.figures for each in rows]))
+    else:
+        print_rows(rows, Console(highlight=False))
+    sys.exit(not all(each.passed for each in rows))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,12 @@ SIZES: Final[Mapping[EventType, int]] = {
     EventType.AUDIO_CHUNK: MIB,
     EventType.TEXT_MESSAGE: 64 * 1024,
     EventType.IMAGE_FRAME: 16 * MIB,
+    EventType.FEATURE: 64 * 1024,
+    EventType.PROGRESS: 1024,
+    EventType.TICK: 1024,
+    EventType.SESSION_ENDED: 1024,
 }
+"""The largest values in bytes. Records of the last four are held until a window closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ _RESERVED: Final = frozenset(
     {*_CORE, "subject", "partitionkey", "channel", "sequence", "traceparent"}
 )
 _MISPLACED: Final = frozenset({"data", "datacontenttype"})
-_NAME: Final = re.compile(r"[a-z0-9]+")
+_NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 _NONCHARACTERS: Final = "".join(
     chr(plane << 16 | low) for plane in range(17) for low in (65534, 65535)
 )
@@ -325,7 +330,7 @@ def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or name in _MISPLACED:
         raise CodecError(
             "bad-attribute-name",
-            "ce_ is followed by lower-case letters and digits; the media type is in content-type",
+            "ce_ is followed by 1 to 64 of a-z and 0-9; the media type is in content-type",
         )
 
 

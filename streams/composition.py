@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from models import registry
-from models.base import Floats, SpeechRecognizer, Transcript
+from models.base import SAMPLE_RATE, Encoder, Floats, SpeechRecognizer, Transcript, Utterance
 from models.fusion import FusionModel, Item
 from models.fusion import Opinion as FusedOpinion
 from models.voice import ProsodicVoiceEncoder
@@ -31,6 +31,10 @@ from streams.texts import FixedTexts, Texts
 T = TypeVar("T")
 R = TypeVar("R")
 M = TypeVar("M")
+
+HUSH: Final = np.zeros(SAMPLE_RATE, np.float32)
+BLACK: Final = np.zeros((64, 64, 3), np.uint8)
+"""What every sound model has an answer to: its control (`streams.batching`)."""
 
 
 @dataclass(slots=True)
@@ -96,12 +100,16 @@ class Workshop:
 
         recognition = Recognition(
             decoder=self._scheduler(speech),
-            voice=self._batcher("voice", voices, self.light, wait_s=0.0),
+            voice=self._batcher(
+                "voice", voices, self.light, wait_s=0.0, control=(HUSH, _nothing(speech.encoder))
+            ),
             speech_encoder=speech.encoder,
             voice_encoder=voice.encoder,
         )
-        activity_ = self._batcher("vad", activity, self.light, wait_s=0.0)
-        return AudioAgent(means, Hearing(activity_, detector.initial(), recognition, self.texts))
+        deaf = detector.initial()
+        a_frame = HUSH[: detector.frame]
+        activity_ = self._batcher("vad", activity, self.light, wait_s=0.0, control=(deaf, a_frame))
+        return AudioAgent(means, Hearing(activity_, deaf, recognition, self.texts))
 
     def _scheduler(self, speech: SpeechRecognizer) -> DecodeScheduler:
         settings, alone = self.settings, self._kind != "cpu"
@@ -114,6 +122,7 @@ class Workshop:
             wait_s=settings.batch_wait_s if alone else 0.0,
             metrics=self.metrics,
             partial_s=settings.partial_ms / 1000,
+            control=[Utterance(HUSH)],
         )
         self.batchers.append(scheduler)
         return scheduler
@@ -125,11 +134,10 @@ class Workshop:
         )
 
         def embed(texts: list[str]) -> Sequence[Floats]:
-            if self._kind == "cpu":  # in company a vector's last bits would depend on the others
-                return [encoder.encode([text])[0] for text in texts]
             return list(encoder.encode(texts))
 
-        return TextAgent(means, self._batcher("text", embed, self.device), encoder.encoder)
+        embedder = self._batcher("text", self._apart(embed), self.device, control="hello")
+        return TextAgent(means, embedder, encoder.encoder)
 
     def _images(self, means: Means) -> Agent:
         images = self._load(
@@ -137,7 +145,9 @@ class Workshop:
             lambda: registry.load_image(self.settings.image_model, self._kind),
         )
         return ImageAgent(
-            means, self._batcher("image", images.recognize, self.device), images.encoder
+            means,
+            self._batcher("image", self._apart(images.recognize), self.device, control=BLACK),
+            images.encoder,
         )
 
     def _join(self, means: Means) -> Agent:
@@ -149,12 +159,18 @@ class Workshop:
             return fusion.judge([_items(window) for window in windows])
 
         judgement = Judgement(
-            judge=self._batcher("fusion", judge, self.light, wait_s=0.0),
+            judge=self._batcher("fusion", judge, self.light, wait_s=0.0, control=()),
             label=fusion.verdict.label,
             encoders={modality: each.encoder for modality, each in fusion.experts.items()},
             model=f"fusion@{fusion.revision}",
         )
         return JoinAgent(means, judgement)
+
+    def _apart(self, run: Callable[[list[T]], Sequence[R]]) -> Callable[[list[T]], Sequence[R]]:
+        """On a CPU one after the other: in company an answer's last bits depend on the others."""
+        if self._kind != "cpu":
+            return run
+        return lambda items: [run([item])[0] for item in items]
 
     def _load(self, name: str, load: Callable[[], M]) -> M:
         started = time.perf_counter()
@@ -170,6 +186,7 @@ class Workshop:
         run: Callable[[list[T]], Sequence[R]],
         executor: ThreadPoolExecutor,
         *,
+        control: T,
         wait_s: float | None = None,
         bucket: Callable[[T], Hashable] = lambda _: None,
     ) -> Batcher[T, R]:
@@ -181,6 +198,8 @@ class Workshop:
             wait_s=self.settings.batch_wait_s if wait_s is None else wait_s,
             bucket=bucket,
             observe=self.metrics.observe_batch,
+            control=[control],
+            failed=self.metrics.observe_failure,
         )
         self.batchers.append(batcher)
         return batcher
@@ -200,3 +219,8 @@ def _items(features: Sequence[Feature]) -> list[Item]:
         for place, feature in enumerate(features)
         if feature.kind not in ("note", "vocabulary")
     ]
+
+
+def _nothing(speech: Encoder) -> Transcript:
+    """A transcript in which nothing was said."""
+    return Transcript("", (), "en", 1.0, 0.0, 0.0, np.zeros(speech.dimension, np.float32))

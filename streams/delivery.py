@@ -1,4 +1,4 @@
-"""What leaves an agent: events to their topics, dead letters, and checkpoints; delivered, not sent.
+"""What leaves an agent: events to their topics, and dead letters; delivered, not only sent.
 
 Every call here returns only when what it was given is safe (Kafka has confirmed it, acks=all), so
 that the caller may acknowledge what the events were made from. `streams.local` is a place for the
@@ -8,23 +8,21 @@ same without Kafka.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from streams import codec
+from streams.connection import Connection
 from streams.deadletters import DeadLetterError, dead_letter
-from streams.events import Event, EventType, Topics
+from streams.events import Event, Topics
 from streams.metrics import Metrics
-from streams.records import read_to
+from streams.results import PROVISIONAL
 
 LARGEST = 20 * 2**20
 """Bytes; the largest record that is produced (a dead letter holds what was received)."""
-
-State = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,10 @@ class Record:
     timestamp: int = 0
 
 
-def producer(brokers: str) -> AIOKafkaProducer:
+def producer(brokers: Connection) -> AIOKafkaProducer:
     """The producer for everything that Tenor writes."""
     return AIOKafkaProducer(
-        bootstrap_servers=brokers,
+        **brokers.options(),
         acks="all",
         enable_idempotence=True,
         linger_ms=2,
@@ -67,18 +65,6 @@ class Outbox(Protocol):
 
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
         """Puts a record aside, whole, with the reason. It is not acknowledged here."""
-        ...
-
-    async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
-        """Keeps what a restart of this agent must know of the session."""
-        ...
-
-
-class Checkpoints(Protocol):
-    """What was kept of the sessions of a partition."""
-
-    async def load(self, agent: str, partition: int) -> dict[str, State]:
-        """The last state of each session of this agent, by session."""
         ...
 
 
@@ -104,7 +90,7 @@ class KafkaOutbox:
                 *[await self._send(topic, *codec.encode(event)) for topic, event in outgoing]
             )
         for topic, event in outgoing:
-            if topic in ("recognition", "sentiment"):
+            if topic in ("recognition", "sentiment") and PROVISIONAL not in event.extensions:
                 self._metrics.results.labels(event.type).inc()
                 waited = (self._now() - event.time) / 1000
                 self._metrics.end_to_end.labels(event.type).observe(max(0.0, waited))
@@ -118,18 +104,6 @@ class KafkaOutbox:
         self._metrics.dead_letters.labels(reason).inc()
         self._metrics.events.labels(record.topic, "deadletter").inc()
 
-    async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
-        event = Event(
-            type=EventType.CHECKPOINT,
-            id=f"{agent}/{session}",
-            source=f"tenor/{agent}",
-            session=f"{agent}/{session}",
-            time=self._now(),
-            content_type="application/json",
-            data=json.dumps(state, separators=(",", ":")).encode(),
-        )
-        await (await self._send("checkpoints", *codec.encode(event), partition))
-
     async def _send(
         self,
         topic: str,
@@ -142,41 +116,3 @@ class KafkaOutbox:
             self._names[topic], value, key, partition=partition, headers=headers
         )
         return future
-
-
-class KafkaCheckpoints:
-    """`Checkpoints` read back from their compacted topic when a partition comes."""
-
-    def __init__(self, brokers: str, topics: Topics) -> None:
-        self._brokers = brokers
-        self._topic = topics.checkpoints
-
-    async def load(self, agent: str, partition: int) -> dict[str, State]:
-        place = TopicPartition(self._topic, partition)
-        states: dict[str, State] = {}
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._brokers,
-            group_id=None,
-            enable_auto_commit=False,
-            # Not by seeking: aiokafka's own first reset may come later and win.
-            auto_offset_reset="earliest",
-        )
-        await consumer.start()
-        try:
-            consumer.assign([place])
-            end = (await consumer.end_offsets([place]))[place]
-            async for batch in read_to(consumer, place, end):
-                for record in batch:
-                    self._keep(agent, record.key, record.value, states)
-        finally:
-            await consumer.stop()
-        return states
-
-    @staticmethod
-    def _keep(agent: str, key: bytes, value: bytes | None, states: dict[str, State]) -> None:
-        name, _, session = key.decode().partition("/")
-        if name == agent:
-            if value:
-                states[session] = json.loads(value)
-            else:
-                states.pop(session, None)

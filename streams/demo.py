@@ -8,11 +8,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,21 +16,18 @@ from pathlib import Path
 from rich.console import Console
 
 from streams import watch
-from streams.broker import Broker, BrokerError, die_with_parent, free_ports
+from streams.broker import Broker
+from streams.connection import Connection
 from streams.events import Event, EventType, Topics
+from streams.processes import WorkerProcess
 from streams.replay import Script, load, replay
 from streams.report import Report, print_report
 from streams.settings import Settings
 from streams.topics import ensure_topics
 
 RUN = Path(".run")
-READY_S = 180.0
 PATIENCE_S = 60.0
 """How long after the end of the call its last result may take."""
-
-
-class DemoError(BrokerError):
-    """The demo could not be carried out; the message names the log to read."""
 
 
 def run_demo(settings: Settings, folder: Path, out: Path, console: Console) -> int:
@@ -60,68 +53,35 @@ def run_demo(settings: Settings, folder: Path, out: Path, console: Console) -> i
 
 
 @contextlib.contextmanager
-def broker(settings: Settings, folder: Path, console: Console) -> Iterator[str]:
+def broker(settings: Settings, folder: Path, console: Console) -> Iterator[Connection]:
     """The Kafka that is named in the settings, or a private one."""
     if settings.brokers:
-        yield settings.brokers
+        yield Connection.of(settings)
         return
     console.print("starting a private Apache Kafka ..")
     with Broker((folder / "kafka").absolute()) as kafka:
         console.print(f"Kafka is ready on {kafka.bootstrap}")
-        yield kafka.bootstrap
+        yield Connection(kafka.bootstrap)
 
 
 @contextlib.contextmanager
-def worker(brokers: str, folder: Path, console: Console) -> Iterator[subprocess.Popen[bytes]]:
+def worker(brokers: Connection, folder: Path, console: Console) -> Iterator[WorkerProcess]:
     """A worker process with all agents, from ready to ended."""
-    folder.mkdir(parents=True, exist_ok=True)
-    port, log = free_ports(1)[0], folder / "worker.log"
     console.print("loading the models ..")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", "worker"],
-            env={**os.environ, "TENOR_BROKERS": brokers, "TENOR_METRICS_PORT": str(port)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509  (one call of libc, no lock)
-        )
+    process = WorkerProcess.start(folder / "worker.log", {"TENOR_BROKERS": brokers.servers})
     try:
-        _await_ready(process, port, log)
-        console.print(f"worker is ready; metrics on http://127.0.0.1:{port}/metrics")
+        process.ready()
+        console.print(f"worker is ready; metrics on http://127.0.0.1:{process.port}/metrics")
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DemoError(f"the worker ended; the end of {log}:\n{_tail(log)}")
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).close()
-            return
-        time.sleep(0.2)
-    raise DemoError(
-        f"the worker was not ready after {READY_S:g} s; the end of {log}:\n{_tail(log)}"
-    )
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+        process.stop()
 
 
 async def _play(
     settings: Settings,
-    brokers: str,
+    brokers: Connection,
     script: Script,
-    process: subprocess.Popen[bytes],
+    process: WorkerProcess,
     console: Console,
 ) -> Report:
     topics = Topics.of(settings.topic_prefix)
@@ -140,13 +100,13 @@ async def _play(
         report.complete = True
     except TimeoutError:
         console.print(f"not every result came within {PATIENCE_S:g} s", style="red")
-    if process.poll() is not None:
+    if process.ended:
         console.print("the worker has ended by itself", style="red")
     return report
 
 
 async def _watch(
-    brokers: str, topics: Topics, report: Report, console: Console, listening: asyncio.Event
+    brokers: Connection, topics: Topics, report: Report, console: Console, listening: asyncio.Event
 ) -> None:
     """Shows and collects until the session's summary has come."""
     screen = watch.Screen(console, one_session=True)

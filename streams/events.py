@@ -61,8 +61,18 @@ TYPES_OF_TOPIC: Final[Mapping[str, tuple[EventType, ...]]] = {
         EventType.TICK,
         EventType.SESSION_ENDED,
     ),
-    "text": (EventType.TEXT_MESSAGE, EventType.PROGRESS, EventType.SESSION_ENDED),
-    "images": (EventType.IMAGE_FRAME, EventType.PROGRESS, EventType.SESSION_ENDED),
+    "text": (
+        EventType.TEXT_MESSAGE,
+        EventType.PROGRESS,
+        EventType.TICK,
+        EventType.SESSION_ENDED,
+    ),
+    "images": (
+        EventType.IMAGE_FRAME,
+        EventType.PROGRESS,
+        EventType.TICK,
+        EventType.SESSION_ENDED,
+    ),
     "features": (
         EventType.FEATURE,
         EventType.PROGRESS,

@@ -78,6 +78,8 @@ class Feature:
         start, end = _integer(event, "start"), _integer(event, "end")
         if start > end:
             raise CodecError("bad-span", f"the feature's start {start} is after its end {end}")
+        if end != event.time:  # whose limits are those of event time
+            raise CodecError("bad-span", f"the feature's end {end} is not its time {event.time}")
         return cls(
             session=event.session,
             channel=event.channel,

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams import codec, records
+from streams.connection import Connection
 from streams.events import CodecError, Topics
 from streams.results import CaptionFinal, Gap, Result, SentimentSession, Silence, result_of
+from streams.topics import partitions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,14 @@ class History:
     ended: bool
 
 
-async def read_history(brokers: str, topics: Topics, session: str) -> History:
+async def read_history(brokers: Connection, topics: Topics, session: str) -> History:
     """What there is now; where the session or the topics are not known, nothing."""
     records.install()
-    partitions = await _partitions(brokers)
+    partitions = await partitions_of(brokers)
     if not {topics.sentiment, topics.recognition} <= partitions.keys():
         return History((), ended=False)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=brokers,
+        **brokers.options(),
         group_id=None,
         enable_auto_commit=False,
         # Not by seeking: aiokafka's own first reset may come later and win.
@@ -50,16 +51,6 @@ async def read_history(brokers: str, topics: Topics, session: str) -> History:
     finally:
         await consumer.stop()
     return History(tuple(results.values()), ended)
-
-
-async def _partitions(brokers: str) -> dict[str, int]:
-    """How many partitions each topic has; asking for one by its name might make it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
-    await admin.start()
-    try:
-        return {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
-    finally:
-        await admin.close()
 
 
 async def _results(

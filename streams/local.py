@@ -25,8 +25,9 @@ from typing import Final, NamedTuple
 from streams import codec
 from streams.agents import signals
 from streams.agents.base import Agent, Means
+from streams.checkpoints import Blank, Ledger
 from streams.composition import Workshop
-from streams.delivery import Record, State
+from streams.delivery import Record
 from streams.events import Event
 from streams.metrics import Metrics
 from streams.replay import Moment
@@ -81,11 +82,8 @@ class LocalOutbox:
         if record.key and (tell := self._listeners.get(record.key.decode())):
             tell(LocalError(f"{reason}: {message}"))
 
-    async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
-        pass
-
-    async def load(self, agent: str, partition: int) -> dict[str, State]:
-        return {}
+    async def claim(self, agent: str, partition: int) -> Ledger:
+        return Blank()
 
 
 class Captioner:

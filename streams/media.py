@@ -1,15 +1,19 @@
 """Untrusted media to arrays, with limits: audio to 16 kHz PCM per channel, pictures to RGB.
 
 Nothing is decoded before its declared size is known to be acceptable, and no more than that is
-decoded. Every refusal is a `MediaError` whose reason is stable and whose message helps.
+decoded; only the decoder of the declared type ever sees the bytes. Every refusal is a `MediaError`
+whose reason is stable and whose message helps.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from math import gcd
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -28,8 +32,22 @@ Pixels = npt.NDArray[np.uint8]
 SAMPLE_RATE: Final = 16_000
 PICTURE_FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 CONTAINERS: Final = {"audio/wav": ("WAV", "WAVEX"), "audio/flac": ("FLAC",), "audio/ogg": ("OGG",)}
+MAGIC: Final = {"audio/wav": b"RIFF", "audio/flac": b"fLaC", "audio/ogg": b"OggS"}
+"""The first bytes: libsndfile knows two dozen more formats, and needs no chance to try them."""
 RAW: Final = {"audio/l16": (2, SAMPLE_RATE), "audio/pcmu": (1, 8_000), "audio/pcma": (1, 8_000)}
 """Bytes per sample, and the rate where none is named."""
+LARGE: Final = 4_000_000
+"""Pixels; larger pictures are decoded one at a time, as one needs up to 20 bytes per pixel."""
+
+UNKNOWN: Final = 2**63 - 1
+"""The length, to libsndfile, of a FLAC whose producer did not know it; its end cannot be found."""
+
+_OGG_BEGINS: Final = re.compile(rb"OggS\0[\2\3\6\7]")
+"""The first page of a stream."""
+_LARGE_ONES = threading.Lock()
+_START_OF_SCAN: Final = b"\xff\xda"
+_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")
+"""Of a JPEG; in what is compressed, 0xFF is followed by 0 or by the number of a restart."""
 
 
 class MediaError(Exception):
@@ -42,8 +60,10 @@ class MediaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The longest audio chunk (s), its most channels, its sampling rates (Hz), and the most pixels
-    of a picture, with the longest side (pixels) at which a picture is handed on."""
+    """The longest audio chunk (s), its most channels, its sampling rates (Hz), the most pixels of a
+    picture, with the longest side (pixels) at which a picture is handed on, and the most scans and
+    segments of a JPEG (usual are 1 to 10, and some dozens), each of which costs time whatever its
+    size: 2 MiB of empty scans take 100 s."""
 
     audio_s: float = 2.0
     channels: int = 8
@@ -51,6 +71,8 @@ class Limits:
     highest_rate: int = 48_000
     pixels: int = 40_000_000
     side: int = 1024
+    scans: int = 100
+    segments: int = 10_000
 
 
 def decode_audio(content_type: str, data: bytes, limits: Limits) -> Pcm:
@@ -111,11 +133,13 @@ def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
     Raises:
         MediaError: not a picture of the declared type, broken, or of too many pixels.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415  (workers only)
+    from PIL import Image  # noqa: PLC0415  (workers only)
 
     kind, _ = _content_type(content_type)
     if (format_ := PICTURE_FORMATS.get(kind)) is None:
         raise MediaError("unsupported-image", f"no decoder for {kind!r}")
+    if format_ == "JPEG":
+        _check_segments(data, limits)
     try:
         with Image.open(io.BytesIO(data), formats=[format_]) as picture:
             width, height = picture.size
@@ -124,10 +148,8 @@ def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
                     "image-too-large",
                     f"{width} x {height} pixels; at most {limits.pixels:,} are decoded",
                 )
-            picture.draft("RGB", (limits.side, limits.side))
-            upright = _rgb(ImageOps.exif_transpose(picture))
-            upright.thumbnail((limits.side, limits.side))
-            return np.asarray(upright, dtype=np.uint8)
+            with _LARGE_ONES if width * height > LARGE else nullcontext():
+                return _pixels(picture, limits)
     except MediaError:
         raise
     except Image.DecompressionBombError as error:
@@ -136,6 +158,30 @@ def decode_image(content_type: str, data: bytes, limits: Limits) -> Pixels:
         raise MediaError(
             "undecodable-image", f"{len(data)} bytes are no readable {format_}: {_kind(error)}"
         ) from error
+
+
+def _check_segments(jpeg: bytes, limits: Limits) -> None:
+    scans = jpeg.count(_START_OF_SCAN)
+    segments = sum(1 for _ in islice(_MARKER.finditer(jpeg), limits.segments + 1))
+    if scans > limits.scans or segments > limits.segments:
+        most = f"{limits.scans} scans and {limits.segments} segments"
+        raise MediaError("image-too-complex", f"a JPEG of more than {most}")
+
+
+def _pixels(picture: Image.Image, limits: Limits) -> Pixels:
+    picture.draft("RGB", (limits.side, limits.side))
+    small = _rgb(picture)
+    small.thumbnail((limits.side, limits.side))
+    return np.asarray(_upright(small), dtype=np.uint8)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    from PIL import ImageOps  # noqa: PLC0415  (workers only)
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # of nearly any kind: its EXIF is broken, and the picture is not
+        return picture
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
@@ -192,11 +238,17 @@ def _container(kind: str, data: bytes, limits: Limits) -> tuple[Pcm, int]:
     """A file that says itself what it is: [samples, channels] and their rate."""
     import soundfile  # noqa: PLC0415  (workers only)
 
+    if not data.startswith(MAGIC[kind]):
+        raise MediaError("undecodable-audio", f"{len(data)} bytes are no {kind}")
+    if kind == "audio/ogg" and len(_OGG_BEGINS.findall(data)) > 1:
+        raise MediaError("chained-audio", "several streams, of which only one would be heard")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in CONTAINERS[kind]:
                 raise MediaError("undecodable-audio", f"this is {file.format}, not {kind}")
             _channels(str(file.channels), limits)
+            if file.frames == UNKNOWN:
+                raise MediaError("unknown-length", f"{kind} must say how many samples it holds")
             _check_length(file.frames, file.samplerate, limits)
             # The declared length may lie: read one sample more than is allowed, and no further.
             most = int(limits.audio_s * file.samplerate) + 1

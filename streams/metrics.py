@@ -21,6 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from streams.health import Vitals
+
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _LONG = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -39,7 +41,12 @@ class Metrics:
             ["topic", "outcome"],
             registry=registry,
         )
-        self.results = Counter("tenor_results", "Results delivered", ["type"], registry=registry)
+        self.results = Counter(
+            "tenor_results",
+            "Results delivered, without provisional ones of windows",
+            ["type"],
+            registry=registry,
+        )
         self.stage = Histogram(
             "tenor_stage_seconds", "Time in one stage", ["stage"], buckets=_SHORT, registry=registry
         )
@@ -100,6 +107,12 @@ class Metrics:
             ["topic"],
             registry=registry,
         )
+        self.lag_seconds = Gauge(
+            "tenor_consumer_lag_seconds",
+            "Age of the oldest event that was read and is not yet done, by topic",
+            ["topic"],
+            registry=registry,
+        )
         self.loop_lag = Histogram(
             "tenor_event_loop_lag_seconds",
             "How late the event loop runs",
@@ -108,6 +121,16 @@ class Metrics:
         )
         self.model_load = Gauge(
             "tenor_model_load_seconds", "Load time", ["model"], registry=registry
+        )
+
+        self.model_errors = Counter(
+            "tenor_model_errors", "Model calls that raised", ["model"], registry=registry
+        )
+        self.model_stalled = Gauge(
+            "tenor_model_stalled_seconds",
+            "Age of the oldest model call under way, 0 if none is older than a second",
+            ["model"],
+            registry=registry,
         )
 
     @contextmanager
@@ -126,12 +149,27 @@ class Metrics:
         for wait in waits:
             self.queue_wait.labels(model).observe(wait)
 
-    async def watch_event_loop(self, every_s: float = 0.1) -> None:
-        """Measures, until cancelled, how much later than asked the event loop wakes us."""
+    def observe_failure(self, model: str) -> None:
+        """A model call raised."""
+        self.model_errors.labels(model).inc()
+
+    def watch_model(self, vitals: Vitals) -> None:
+        """From now on, whoever looks sees how this model does."""
+        shown = self.model_stalled.labels(vitals.model)
+        shown.set_function(lambda: vitals.stalled_s(time.monotonic()))
+        self.model_errors.labels(vitals.model)
+
+    async def watch_event_loop(
+        self, every_s: float = 0.1, woke: Callable[[float, float], None] = lambda now, late_s: None
+    ) -> None:
+        """Measures, until cancelled, how much later than asked the event loop wakes us; `woke` is
+        told the time (s, monotonic) and that."""
         while True:
-            asked = time.perf_counter() + every_s
+            asked = time.monotonic() + every_s
             await asyncio.sleep(every_s)
-            self.loop_lag.observe(max(0.0, time.perf_counter() - asked))
+            late_s = max(0.0, time.monotonic() - asked)
+            self.loop_lag.observe(late_s)
+            woke(asked + late_s, late_s)
 
 
 async def serve(

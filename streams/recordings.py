@@ -17,6 +17,9 @@ from streams.media import SAMPLE_RATE, Limits, Pcm, resample
 from streams.replay import Moment
 
 LIMITS: Final = Limits()
+RATES: Final = range(1_000, 192_001)
+"""Hz; a header may name any, and the filter to resample by grows with it, or with its inverse."""
+TRACKS: Final = 64
 
 Block = npt.NDArray[np.float32]
 
@@ -45,6 +48,9 @@ class Recording:
                 info = soundfile.info(path)
         except (OSError, soundfile.SoundFileError) as error:
             raise _unreadable(path, error) from error
+        if info.samplerate not in RATES or info.channels > TRACKS:
+            found = f"{info.channels} tracks at {info.samplerate} Hz"
+            raise RecordingError(f"cannot read {path}: {found}")
         tracks = 1 if mono else info.channels
         names = ("",) if tracks == 1 else tuple(f"track-{n + 1}" for n in range(tracks))
         return cls(path, info.samplerate, info.duration, names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams import codec
 from streams.agents import signals
+from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import JSON_TYPE, Event, EventType, Topics
 from streams.g711 import mu_law
@@ -26,6 +27,7 @@ from streams.media import Pcm
 CHUNK_S = 0.2
 PICTURES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 INPUTS = ("audio", "text", "images")
+MEDIA = (EventType.AUDIO_CHUNK, EventType.TEXT_MESSAGE, EventType.IMAGE_FRAME)
 
 
 class ReplayError(Exception):
@@ -56,6 +58,20 @@ class Script:
     def seconds(self) -> float:
         """How long it lasts."""
         return max((moment.at for moment in self.moments), default=0.0)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The topics that it has something for."""
+        return tuple(sorted({moment.topic for moment in self.moments}))
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """An event, when it is sent (`at`, s from the start) and to which topic."""
+
+    at: float
+    topic: str
+    event: Event
 
 
 def load(paths: Sequence[Path]) -> Script:
@@ -138,62 +154,105 @@ def _picture(folder: Path, entry: dict[str, Any]) -> Moment:
     return Moment(at, "images", EventType.IMAGE_FRAME, at, speaker, kind, file.read_bytes())
 
 
-class Player:
-    """Sends the events of one session and counts them."""
+def sendings(script: Script, session: str, start: int) -> Iterator[Sending]:
+    """All that a producer sends of a session that begins at `start` (ms): the moments of the
+    script, every second how far chat and pictures are, and the ends."""
+    author = Author(session, start, script.inputs)
+    second = start // 1000 + 1
+    for moment in script.moments:
+        while start + moment.at * 1000 > second * 1000:
+            yield from author.progress(second * 1000)
+            second += 1
+        yield author.moment(moment)
+    yield from author.end(script.seconds)
 
-    def __init__(self, sender: AIOKafkaProducer, topics: Topics, session: str, start: int) -> None:
-        self.counts = dict.fromkeys(INPUTS, 0)
-        self._sender = sender
-        self._names: dict[str, str] = asdict(topics)
+
+class Author:
+    """Makes the events of one session, numbered by topic and channel; declares its `inputs`."""
+
+    def __init__(self, session: str, start: int, inputs: Collection[str] = ()) -> None:
         self._session = session
         self._start = start
+        self._inputs = inputs
         self._sequence: dict[tuple[str, str], int] = {}
+
+    def moment(self, moment: Moment) -> Sending:
+        place = (moment.topic, moment.channel)
+        sequence = self._sequence[place] = self._sequence.get(place, -1) + 1
+        event = Event(
+            type=moment.type,
+            id=f"{self._session}/{moment.topic}/{moment.channel}/{sequence}",
+            source="tenor/replay",
+            session=self._session,
+            time=self._start + round(moment.start * 1000),
+            channel=moment.channel,
+            sequence=sequence,
+            content_type=moment.content_type,
+            data=moment.data,
+        )
+        return Sending(moment.at, moment.topic, event)
+
+    def progress(self, time_: int) -> Iterator[Sending]:
+        """Says that chat and pictures up to this event time (ms) have been sent."""
+        at = (time_ - self._start) / 1000
+        for topic in ("text", "images"):
+            event = signals.progress(self._session, time_, input_=topic, inputs=self._inputs)
+            yield Sending(at, topic, event)
+
+    def end(self, seconds: float) -> Iterator[Sending]:
+        """Ends the session on every topic."""
+        for topic in INPUTS:
+            end = signals.ended(self._session, self._start + round(seconds * 1000), input_=topic)
+            yield Sending(seconds, topic, end)
+
+
+class Player:
+    """Sends the events of one session and counts those of each topic that are media or text."""
+
+    def __init__(
+        self,
+        sender: AIOKafkaProducer,
+        topics: Topics,
+        session: str,
+        start: int,
+        inputs: Collection[str] = (),
+    ) -> None:
+        self.counts = dict.fromkeys(INPUTS, 0)
+        self._author = Author(session, start, inputs)
+        self._sender = sender
+        self._names: dict[str, str] = asdict(topics)
         self._sent: list[asyncio.Future[Any]] = []
 
     async def play(self, moment: Moment) -> None:
-        place = (moment.topic, moment.channel)
-        sequence = self._sequence[place] = self._sequence.get(place, -1) + 1
-        await self._send(
-            moment.topic,
-            Event(
-                type=moment.type,
-                id=f"{self._session}/{moment.topic}/{moment.channel}/{sequence}",
-                source="tenor/replay",
-                session=self._session,
-                time=self._start + round(moment.start * 1000),
-                channel=moment.channel,
-                sequence=sequence,
-                content_type=moment.content_type,
-                data=moment.data,
-            ),
-        )
-        self.counts[moment.topic] += 1
+        await self.send(self._author.moment(moment))
 
     async def punctuate(self, time_: int) -> None:
         """Says that chat and pictures up to this event time (ms) have been sent."""
-        for topic in ("text", "images"):
-            await self._send(topic, signals.progress(self._session, time_, input_=topic))
+        for sending in self._author.progress(time_):
+            await self.send(sending)
 
     async def end(self, seconds: float) -> None:
         """Ends the session on every topic, and waits until Kafka has confirmed everything."""
-        for topic in INPUTS:
-            end = signals.ended(self._session, self._start + round(seconds * 1000), input_=topic)
-            await self._send(topic, end)
+        for sending in self._author.end(seconds):
+            await self.send(sending)
         await self.confirmed()
+
+    async def send(self, sending: Sending) -> None:
+        key, value, headers = codec.encode(sending.event)
+        name = self._names[sending.topic]
+        self._sent.append(await self._sender.send(name, value, key, headers=headers))
+        if sending.event.type in MEDIA:
+            self.counts[sending.topic] += 1
 
     async def confirmed(self) -> None:
         """Waits until Kafka has confirmed what was sent."""
         await asyncio.gather(*self._sent)
         self._sent.clear()
 
-    async def _send(self, topic: str, event: Event) -> None:
-        key, value, headers = codec.encode(event)
-        self._sent.append(await self._sender.send(self._names[topic], value, key, headers=headers))
-
 
 async def replay(
     script: Script,
-    brokers: str,
+    brokers: Connection,
     topics: Topics,
     session: str,
     *,
@@ -209,20 +268,15 @@ async def replay(
     sender = producer(brokers)
     await sender.start()
     try:
-        begun = time.time_ns() // 1_000_000
-        player = Player(sender, topics, session, start or begun)
+        start = start or time.time_ns() // 1_000_000
+        player = Player(sender, topics, session, start)
         clock = _Clock(speed)
-        base = start or begun
-        second = base // 1000 + 1
-        for moment in script.moments:
-            while base + moment.at * 1000 > second * 1000:
-                await clock.until(second - base / 1000)
-                await player.punctuate(second * 1000)
-                tell(moment.at, script.seconds)
-                second += 1
-            await clock.until(moment.at)
-            await player.play(moment)
-        await player.end(script.seconds)
+        for sending in sendings(script, session, start):
+            await clock.until(sending.at)
+            await player.send(sending)
+            if sending.event.type is EventType.PROGRESS:
+                tell(sending.at, script.seconds)
+        await player.confirmed()
         return player.counts
     finally:
         await sender.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,10 @@ from streams.results import CaptionFinal, ImageRecognized, Result, SentimentWind
 
 @dataclass(slots=True)
 class Report:
-    """Collects the results of one session; `start` is the event time (ms) of its beginning."""
+    """Collects the results of one session; `start` is the event time (ms) of its beginning.
+
+    Provisional sentiment counts for nothing here, and of each window the last correction counts.
+    """
 
     session: str
     start: int = 0
@@ -31,6 +34,8 @@ class Report:
 
     def add(self, type_: EventType, result: Result, at: int) -> None:
         """Takes a result that came at `at` (ms)."""
+        if isinstance(result, SentimentWindow) and not result.final:
+            return
         self._out[type_.value] += 1
         self._received.append((result, at))
 
@@ -47,13 +52,15 @@ class Report:
                 "partials": self._out[EventType.CAPTION_PARTIAL],
                 "wer": word_error_rate(script.utterances, finals),
             },
-            "sentiment": self._sentiment([window for window, _ in windows]),
+            "sentiment": self._sentiment(corrected([window for window, _ in windows])),
             "images": [self._image(image) for image in images],
             "latency_s": {
                 "caption_final": percentiles(
                     [(at - self._spoken_until(script, c)) / 1000 for c, at in captions]
                 ),
-                "sentiment_window": percentiles([(at - w.end) / 1000 for w, at in windows]),
+                "sentiment_window": percentiles(
+                    [(at - w.end) / 1000 for w, at in windows if not w.revision]
+                ),
             },
             "events_in": self.events_in,
             "results_out": dict(sorted(self._out.items())),
@@ -100,6 +107,14 @@ class Report:
             "labels": [each.model_dump() for each in image.labels],
             "faces": len(image.faces),
         }
+
+
+def corrected(windows: Iterable[SentimentWindow]) -> list[SentimentWindow]:
+    """The last revision of each, in order of time."""
+    last: dict[tuple[int, str], SentimentWindow] = {}
+    for window in sorted(windows, key=lambda each: each.revision):
+        last[window.start, window.channel] = window
+    return [last[place] for place in sorted(last)]
 
 
 def word_error_rate(

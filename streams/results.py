@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streams.events import JSON_TYPE, CodecError, Event, EventType, event_id
 
+PROVISIONAL: Final = "provisional"
+"""The attribute of an event whose result may yet change without anything having come late."""
+
 Milliseconds = Annotated[int, Field(description="Unix epoch, event time, milliseconds")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -177,7 +180,11 @@ class SentimentWindow(_OfChannel):
     """The mood of one window; channel '' is the whole conversation.
 
     `confidence` is the probability that `label` is right, `deviation` the standard deviation of
-    `score`, `contributions` each modality's share.
+    `score`, `contributions` each modality's share. What is said of a window, known by its channel
+    and `start`, may be said again: a final result replaces a provisional one (`final` is false),
+    and of the same kind the higher `revision` counts. A window's first final result has revision
+    0, corrections by what came late have 1, 2, ..; provisional results, of what is known so far,
+    count steps of event time since the start, and may differ between two runs.
     """
 
     event_type = EventType.SENTIMENT_WINDOW
@@ -192,6 +199,9 @@ class SentimentWindow(_OfChannel):
     contributions: dict[str, Share]
     evidence: tuple[Evidence, ...]
     model: str
+
+    def about(self) -> str:
+        return "" if self.final else "provisional"
 
 
 class ChannelSentiment(_Frozen):
@@ -250,6 +260,7 @@ def result_event(result: Result, *, source: str, traceparent: str = "") -> Event
         content_type=JSON_TYPE,
         data=result.model_dump_json().encode(),
         traceparent=traceparent,
+        extensions={} if getattr(result, "final", True) else {PROVISIONAL: "true"},
     )
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from models.base import Transcript, Utterance
 from streams.batching import Batcher, Waiting
+from streams.health import Vitals
 from streams.metrics import Metrics
 
 Queue = Sequence[Waiting["Decode"]]
@@ -143,6 +144,7 @@ class DecodeScheduler:
 
     `bucket` says which utterances can go through together, `largest` how many, `partial_s` is the
     time between partials of an utterance while there is no overload; 0: there are never any.
+    `control` are utterances that a sound recogniser always answers (`Batcher`).
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class DecodeScheduler:
         metrics: Metrics,
         partial_s: float = 0.7,
         limits: Limits = DEFAULTS,
+        control: Sequence[Utterance] = (),
     ) -> None:
         self._metrics = metrics
         self._partial_s = partial_s
@@ -172,7 +175,14 @@ class DecodeScheduler:
             bucket=lambda decode: bucket(decode.utterance),
             pack=self._pack,
             observe=self._observe,
+            control=[Decode(utterance, "", True, 0.0) for utterance in control],
+            failed=metrics.observe_failure,
         )
+
+    @property
+    def vitals(self) -> Vitals:
+        """How the recogniser does."""
+        return self._batcher.vitals
 
     async def final(self, session: str, utterance: Utterance, deadline: float) -> Transcript:
         """What was said in a whole utterance; raises what the recogniser raises for it alone."""

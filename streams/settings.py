@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AGENTS = ("audio", "text", "images", "join")
@@ -14,6 +14,24 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TENOR_", frozen=True, extra="ignore")
 
     brokers: str = Field("", description="Kafka, as host:port,..; empty: a private one is started")
+    kafka_security: str = Field(
+        "PLAINTEXT",
+        pattern=r"^(SASL_)?(PLAINTEXT|SSL)$",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+    )
+    kafka_sasl_mechanism: str = Field(
+        "SCRAM-SHA-512",
+        pattern=r"^(SCRAM-SHA-(256|512)|PLAIN)$",
+        description="SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN",
+    )
+    kafka_username: str = Field("", description="Who we are to Kafka, with SASL")
+    kafka_password: SecretStr = Field(SecretStr(""), description="Of that user")
+    kafka_password_file: str = Field("", description="Holds the password, instead")
+    kafka_ca_file: str = Field(
+        "", description="Authorities (PEM) that sign brokers; empty: the system's"
+    )
+    kafka_certificate_file: str = Field("", description="Our own certificate (PEM), if wanted")
+    kafka_key_file: str = Field("", description="Its key (PEM), if not in the same file")
     topic_prefix: str = Field("tenor.", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Of topics")
     group: str = Field(
         "tenor", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="Of the consumer groups' names"
@@ -37,7 +55,44 @@ class Settings(BaseSettings):
         500, ge=0, le=10_000, description="Speech between two partial captions; 0: none are made"
     )
 
-    window_ms: int = Field(5000, ge=500, le=60_000, description="Length of a sentiment window")
+    model_stall_s: float = Field(
+        15.0, gt=0, description="A model call of this age makes the worker not ready"
+    )
+    model_timeout_s: float = Field(
+        300.0, ge=0, description="A model call of this age ends the worker; 0: none does"
+    )
+    model_failure_s: float = Field(
+        60.0, ge=0, description="A model that answers nothing for so long ends it too; 0: none does"
+    )
+
+    window: str = Field(
+        "tumbling",
+        pattern=r"^(tumbling|hopping|session)$",
+        description="Kind of the sentiment windows: tumbling, hopping or session",
+    )
+    window_ms: int = Field(
+        5000, ge=500, le=60_000, description="Their length; the longest of a session window"
+    )
+    hop_ms: int = Field(
+        1000,
+        ge=100,
+        le=60_000,
+        validate_default=True,
+        description="From one hopping window to the next; their length is a multiple of it",
+    )
+    gap_ms: int = Field(
+        1000,
+        ge=100,
+        le=60_000,
+        validate_default=True,
+        description="Silence that ends a session window; at most its length",
+    )
+    early_ms: int = Field(
+        1000, ge=0, le=60_000, description="Between provisional results of a window; 0: none"
+    )
+    correction_ms: int = Field(
+        0, ge=0, le=600_000, description="How long what is late corrects a window; 0: not at all"
+    )
     lateness_ms: int = Field(
         1000, ge=0, le=60_000, description="How late chat, pictures and chunks of audio may come"
     )
@@ -50,8 +105,8 @@ class Settings(BaseSettings):
         64 * 2**20, ge=2**20, description="Media that may wait in one agent before it stops reading"
     )
 
-    session_timeout_s: float = Field(8.0, ge=3, description="Kafka gives up a worker after this")
-    heartbeat_s: float = Field(2.0, gt=0, description="A worker tells Kafka it lives")
+    session_timeout_s: float = Field(6.0, ge=3, description="Kafka gives up a worker after this")
+    heartbeat_s: float = Field(1.5, gt=0, description="A worker tells Kafka it lives")
     commit_interval_s: float = Field(0.5, gt=0, description="Between commits of what is done")
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez, /readyz listen")
@@ -59,3 +114,13 @@ class Settings(BaseSettings):
     log_level: str = Field(
         "INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Of our own log lines"
     )
+
+    @field_validator("hop_ms", "gap_ms")
+    @classmethod
+    def _fits_the_window(cls, value: int, info: ValidationInfo) -> int:
+        kind, length = info.data.get("window"), info.data.get("window_ms", value)
+        if info.field_name == "hop_ms" and kind == "hopping" and length % value:
+            raise ValueError(f"must divide TENOR_WINDOW_MS, {length}")
+        if info.field_name == "gap_ms" and kind == "session" and value > length:
+            raise ValueError(f"must be at most TENOR_WINDOW_MS, {length}")
+        return value

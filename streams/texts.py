@@ -2,15 +2,16 @@
 
 The text agent may run elsewhere, so the audio agent has a reader of its own. It reads only when it
 is asked, up to the end that the log has then: what was written before an utterance is known before
-the utterance is decoded. A session's context is kept as a checkpoint before the reader's position
-is committed, so that a restart goes on with what was known.
+the utterance is decoded. Contexts are kept as checkpoints, and after them the reader's position is,
+so that a restart goes on with what was known.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
@@ -18,13 +19,18 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams import codec, records
+from streams.checkpoints import Checkpoints, Ledger, State
+from streams.connection import Connection
 from streams.context import Context, Text, text_of
-from streams.delivery import Checkpoints, Outbox
 from streams.events import TYPES_OF_TOPIC, CodecError, Topics
 from streams.settings import Settings
 
+log = logging.getLogger(__name__)
+
 AGENT: Final = "context"
-"""Whose checkpoints these are, and the end of the consumer group's name."""
+"""Whose checkpoints these are."""
+POSITION: Final = "\tposition"
+"""Under which name the reader's position is kept; no session has such a name."""
 SESSIONS: Final = 2000
 """Contexts of one partition in memory; beyond it, those without news for longest are forgotten."""
 BATCH: Final = 500
@@ -80,9 +86,8 @@ class TextReader:
 
     def __init__(
         self,
-        brokers: str,
+        brokers: Connection,
         settings: Settings,
-        outbox: Outbox,
         checkpoints: Checkpoints,
         fail: Callable[[BaseException], None],
         *,
@@ -90,8 +95,6 @@ class TextReader:
     ) -> None:
         self._brokers = brokers
         self._topic = Topics.of(settings.topic_prefix).text
-        self._group = f"{settings.group}-{AGENT}"
-        self._outbox = outbox
         self._checkpoints = checkpoints
         self._fail = fail
         self._now = now
@@ -148,24 +151,44 @@ class TextReader:
 
     async def _follow(self, partition: int) -> _Follower:
         records.install()
-        states = await self._checkpoints.load(AGENT, partition)
-        contexts = {session: Context.of(state) for session, state in states.items() if state}
+        ledger = await self._checkpoints.claim(AGENT, partition)
+        position = _position(ledger.states.pop(POSITION, {}))
+        contexts = dict(_contexts(ledger.states))
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._brokers,
-            group_id=self._group,
+            **self._brokers.options(),
+            group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=POLL_MS,
+            isolation_level="read_committed",  # as the agents read
         )
+        place = TopicPartition(self._topic, partition)
         try:
             await consumer.start()
+            consumer.assign([place])
+            await consumer.position(place)  # else aiokafka's own first reset may come later and win
+            consumer.pause(place)
+            consumer.seek(place, position)
         except BaseException:
             await consumer.stop()
             raise
-        place = TopicPartition(self._topic, partition)
-        consumer.assign([place])
-        consumer.pause(place)
-        return _Follower(place, consumer, contexts, self._outbox, self._now)
+        return _Follower(place, consumer, contexts, ledger, self._now)
+
+
+def _position(state: State) -> int:
+    position = state.get("next")
+    return position if isinstance(position, int) and position > 0 else 0
+
+
+def _contexts(states: Mapping[str, State]) -> Iterator[tuple[str, Context]]:
+    for session, state in states.items():
+        try:
+            context = Context.of(state)
+        except (TypeError, ValueError):
+            log.error("a checkpoint of typed texts is left out: it is not as we write it")
+        else:
+            if context.texts:
+                yield session, context
 
 
 class _Follower:
@@ -180,13 +203,13 @@ class _Follower:
         place: TopicPartition,
         consumer: AIOKafkaConsumer,
         contexts: dict[str, Context],
-        outbox: Outbox,
+        ledger: Ledger,
         now: Callable[[], int],
     ) -> None:
         self.contexts = contexts
         self._place = place
         self._consumer = consumer
-        self._outbox = outbox
+        self._ledger = ledger
         self._now = now
         self._reading: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
@@ -225,7 +248,7 @@ class _Follower:
     async def _take(self, batch: Sequence[ConsumerRecord]) -> None:
         await self._keep({session for record in batch if (session := self._add(record))})
         await self.forget(list(self.contexts)[: max(0, len(self.contexts) - SESSIONS)])
-        await self._consumer.commit({self._place: batch[-1].offset + 1})
+        await self._ledger.keep(POSITION, {"next": batch[-1].offset + 1})
 
     def _add(self, record: ConsumerRecord) -> str | None:
         """Takes one record; the session of which more is known by it."""
@@ -249,12 +272,7 @@ class _Follower:
     async def _keep(self, sessions: Iterable[str]) -> None:
         await asyncio.gather(
             *(
-                self._outbox.checkpoint(
-                    AGENT,
-                    self._place.partition,
-                    session,
-                    self.contexts.get(session, Context()).state(),
-                )
+                self._ledger.keep(session, self.contexts.get(session, Context()).state())
                 for session in sessions
             )
         )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
+from streams.connection import Connection
 from streams.delivery import LARGEST
 from streams.events import Topics
+from streams.rights import Right
 from streams.settings import Settings
 
 _WEEK = str(7 * 24 * 3600 * 1000)
@@ -18,14 +26,17 @@ class TopicError(Exception):
     """The topics are not as they must be; the message says what to do."""
 
 
-async def ensure_topics(brokers: str, settings: Settings) -> None:
-    """Creates missing topics; others keep their configuration.
+async def ensure_topics(
+    brokers: Connection, settings: Settings, fields: Collection[str] | None = None
+) -> None:
+    """Creates missing topics, all or these fields of `Topics`; others keep their configuration.
 
     Raises:
         TopicError: one could not be made, or has another number of partitions than the rest.
     """
     names = asdict(Topics.of(settings.topic_prefix))
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    names = {field: name for field, name in names.items() if fields is None or field in fields}
+    admin = AIOKafkaAdminClient(**brokers.options())
     await admin.start()
     try:
         existing = set(await admin.list_topics())
@@ -34,9 +45,7 @@ async def ensure_topics(brokers: str, settings: Settings) -> None:
         if missing:
             response = await admin.create_topics(missing)
             for name, code, *_ in response.topic_errors:
-                # another worker may have been quicker
-                if code and for_code(code).__name__ != "TopicAlreadyExistsError":
-                    raise TopicError(f"topic {name}: {for_code(code).__name__}")
+                _check_created(brokers, name, for_code(code))
         described = await admin.describe_topics(list(names.values()))
         counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
         if len(set(counts.values())) > 1:
@@ -45,11 +54,35 @@ async def ensure_topics(brokers: str, settings: Settings) -> None:
         await admin.close()
 
 
+def _check_created(brokers: Connection, name: str, error: type[Exception]) -> None:
+    if error is TopicAuthorizationFailedError:
+        right = Right("Topic", name, "Create")
+        raise TopicError(
+            f"Kafka does not allow {brokers.principal}: {right}; add this access rule, or let"
+            " somebody make the topic who may (docs/security.md)"
+        )
+    if error not in (NoError, TopicAlreadyExistsError):  # another worker may have been quicker
+        raise TopicError(f"topic {name}: {error.__name__}")
+
+
+async def partitions_of(brokers: Connection) -> dict[str, int]:
+    """How many partitions each topic has; asking for one by its name might make it."""
+    admin = AIOKafkaAdminClient(**brokers.options())
+    await admin.start()
+    try:
+        return {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
+    finally:
+        await admin.close()
+
+
 def _new(field: str, name: str, settings: Settings) -> NewTopic:
-    configuration = {"max.message.bytes": str(LARGEST), "retention.ms": _WEEK}
-    if field in ("audio", "text"):
-        # Which text an utterance is biased by depends on what was in the log first.
-        configuration["message.timestamp.type"] = "LogAppendTime"
+    configuration = {
+        "max.message.bytes": str(LARGEST),
+        "retention.ms": _WEEK,
+        # Which text an utterance is biased by depends on what was in the log first; and Kafka
+        # refuses what a producer stamps whose clock is an hour ahead.
+        "message.timestamp.type": "LogAppendTime",
+    }
     if field == "checkpoints":
         configuration["cleanup.policy"] = "compact,delete"
     return NewTopic(name, settings.partitions, settings.replication, topic_configs=configuration)

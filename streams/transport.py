@@ -28,7 +28,8 @@ class Delivery(ConsumerMessage):
 
 
 class RangeThread(driver.AIOKafkaConsumerThread):
-    """The thread of a consumer that is assigned the same partition numbers of all its topics.
+    """The thread of a consumer that is assigned the same partition numbers of all its topics, and
+    reads only what was committed.
 
     Faust without tables takes the round-robin assignor, which gives partition 3 of one topic to
     one worker and partition 3 of another topic to another, if the numbers do not happen to divide.
@@ -37,6 +38,8 @@ class RangeThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        # What a replay of dead letters wrote, and did not finish, has not happened.
+        consumer._isolation_level = "read_committed"
         return consumer
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from streams import codec, records
+from streams.connection import Connection
 from streams.events import CodecError, Event, Topics
 from streams.results import (
     CaptionFinal,
@@ -41,7 +42,7 @@ class Received:
 
 
 async def follow(
-    brokers: str,
+    brokers: Connection,
     topics: Topics,
     outputs: Collection[str] = ("recognition", "sentiment"),
     *,
@@ -55,7 +56,7 @@ async def follow(
     fields = {name: field for field, name in asdict(topics).items() if field in outputs}
     consumer = AIOKafkaConsumer(
         *fields,
-        bootstrap_servers=brokers,
+        **brokers.options(),
         group_id=None,
         enable_auto_commit=False,
         # Not by seeking after the start: aiokafka's own first reset may come later and win.
@@ -128,7 +129,7 @@ class Screen:
                 )
             case ImageRecognized():
                 return self._speaker(result.channel) + _picture(result)
-            case SentimentWindow() if result.channel:
+            case SentimentWindow(final=True) if result.channel:
                 return self._speaker(result.channel) + _mood(result)
             case SentimentSession():
                 return _summary(result)
@@ -163,6 +164,7 @@ def _mood(result: SentimentWindow) -> Text:
     text += Text("█" * filled + "░" * (BAR - filled), style=MOODS[result.label])
     text += Text(f" {result.score:+.2f} ±{result.deviation:.2f} ", style="bold")
     text += Text(f"{result.label} ({result.confidence:.0%})", style=MOODS[result.label])
+    text += Text(" corrected" if result.revision else "")
     return text + Text(f"  {strongest}; {gave}", style="bright_black")
 
 

@@ -1,10 +1,10 @@
 """The window-join as a pure state machine: which features of a session belong together, and when.
 
-Time is event time in integer milliseconds. A feature belongs to the tumbling window in which its
-span *ends*, so that a window never waits for speech that is still going on. A session's watermark
-is the minimum over its live sources that report their progress: audio channels always do, chat and
-pictures where their producer does. Sources that do not have `lateness` to arrive. A feature may
-announce a companion (`expects`: the words of a voice segment); its window waits for that one too.
+Time is event time in integer milliseconds. How it is cut into windows is said in
+`streams.windowing`, how far it is complete in `streams.watermark`. A feature may announce a
+companion (`expects`: the words of a voice segment); its windows wait for that one too, even when
+all sources are idle. A feature that comes when a window it belongs to has closed is in none: it is
+late, unless that window can still be corrected.
 
 No clock: idleness reaches the machine as a `Tick` that was read from the log like everything else,
 so a replay of the log takes the same decisions.
@@ -12,54 +12,63 @@ so a replay of the log takes the same decisions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Final
 
-INPUTS: Final = frozenset({"audio", "text", "images"})
-"""Where a session's events come from; it is over when all of them have ended."""
+from streams.watermark import Names, Sources, input_of
+from streams.windowing import Item, Rules, Window, Windowing, windowing
 
+__all__ = [
+    "Ended",
+    "Event",
+    "Item",
+    "Outcome",
+    "Progress",
+    "Rules",
+    "SessionWindows",
+    "Tick",
+    "Window",
+]
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One feature on its way into a window.
-
-    `id` tells it from others (a repeated item is taken once), `offset` is its place in the log,
-    `source` its input ("text") or channel of one
-    ("audio/customer"), `end` the end of its span (ms), `evidence` the id of what it
-    stands for, `expects` the id of a companion; `payload` is the caller's and is never looked at.
-    """
-
-    id: str
-    offset: int
-    source: str
-    end: int
-    evidence: str = ""
-    expects: str = ""
-    payload: Any = None
+NONE: Final = -1
+"""Of an offset that is not given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A source has delivered everything that ends at or before `time` (ms)."""
+    """A source has delivered everything that ends at or before `time` (ms).
+
+    `inputs` declares which inputs the session has. `origin`, here and below, is the place in the
+    input's own log of what the signal stems from: one that is not higher than that of the input's
+    last tick or end is a repetition.
+    """
 
     offset: int
     source: str
     time: int
+    origin: int = NONE
+    inputs: Names = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
     """These sources have been silent for so long that nothing shall wait for them.
 
-    Where no source reports progress, event time is complete up to `until` (ms). With `expire`, the
-    whole session has been silent.
+    If the `input` reports no progress, its event time is complete up to `until` (ms). With `expire`
+    the whole session has been silent: unless the log holds something of it, other than ticks,
+    after `seen`, the last place that the writer knew.
     """
 
     offset: int
-    idle: frozenset[str] = frozenset()
+    idle: Names = frozenset()
     until: int = 0
     expire: bool = False
+    input: str = ""
+    origin: int = NONE
+    seen: int = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,227 +77,269 @@ class Ended:
 
     offset: int
     input: str
+    origin: int = NONE
 
 
 Event = Item | Progress | Tick | Ended
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A closed window: [start, end) in ms, and its items in the order of their ends, which
-    does not depend on how the log mixed their sources."""
-
-    start: int
-    end: int
-    items: tuple[Item, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one step did.
 
-    `closed`: windows that hold items and closed, oldest first. `advanced`: a new snapshot is due.
-    `late`: the item missed its window. `repeated`: the event had its effect before a restart.
-    `ended`: the session is over, its state empty.
+    `closed`: windows that hold items and closed, or were corrected, oldest first; `provisional`:
+    open ones to show as they are. `done`: items that are needed no longer once a snapshot, due as
+    the session has `advanced`, is kept. `late`: the item is in no window. `repeated`: the event
+    had its effect before, or is void. `ended`: the session is over, its state empty.
     """
 
     closed: tuple[Window, ...] = ()
+    provisional: tuple[Window, ...] = ()
+    done: tuple[Item, ...] = ()
     advanced: bool = False
     late: bool = False
     repeated: bool = False
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Window `length` and allowed `lateness` of sparse sources, both in ms.
+NOTHING: Final = Outcome()
+REPEATED: Final = Outcome(repeated=True)
 
-    For `memory` ms after its window closed an item is known, should it come again.
-    """
 
-    length: int = 5000
-    lateness: int = 1000
-    memory: int = 60_000
+@dataclass(slots=True)
+class Memory:
+    """The ids of items that are done or were late, in 8 bytes each, as there are many sessions: 48
+    bits of a digest, and 16 of the item's end in seconds, which begin anew after 18 hours."""
+
+    entries: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(self, item: Item) -> None:
+        self.entries.append(_digest(item.id) << 16 | item.end // 1000 & 0xFFFF)
+
+    def __contains__(self, id_: str) -> bool:
+        digest = _digest(id_)
+        return any(entry >> 16 == digest for entry in self.entries)
+
+    def forget(self, before: int) -> None:
+        """Forgets what ended before this time (ms), as far as that stands first."""
+        gone = 0
+        for entry in self.entries:
+            age_s = (before // 1000 - entry) & 0xFFFF
+            if not 0 < age_s < 0x8000:
+                break
+            gone += 1
+        if gone:
+            del self.entries[:gone]
+
+
+def _digest(id_: str) -> int:
+    return int.from_bytes(blake2b(id_.encode(), digest_size=6).digest())
 
 
 @dataclass(slots=True)
 class SessionWindows:
     """The open windows of one session.
 
-    A restart needs the last `snapshot` and, fed again after `restore`, all items of windows that
-    were open at that snapshot and all events after it. What a snapshot covers is recognised by its
-    offset, so feeding more than that does no harm.
+    `watermark` and `complete` are the event time (ms) up to which nothing more is awaited: of any
+    source, and of companions too. They never go back; windows close by `complete`. `covered` is
+    the offset of the event at which the last snapshot was due, `heard` that of the last event
+    other than a tick, `latest` the highest end (ms), `sealed` where the session was last over.
+
+    A restart needs the last due `snapshot` and, fed again after `restore`, all items that were not
+    `done` by then and all events after it. What a snapshot covers is recognised by its offset, so
+    feeding more than that does no harm. Provisional windows are no part of it.
     """
 
     rules: Rules
-    closed_until: int = 0
-    closed_at: int = -1
-    marks: dict[str, int] = field(default_factory=dict)
-    idle: set[str] = field(default_factory=set)
-    ended: set[str] = field(default_factory=set)
-    sparse: set[str] = field(default_factory=set)
+    sources: Sources = field(default_factory=Sources)
+    watermark: int = 0
+    complete: int = 0
+    covered: int = NONE
+    heard: int = NONE
     latest: int = 0
-    ticked: int = 0
-    known: dict[str, int] = field(default_factory=dict)
-    _open: dict[int, list[Item]] = field(default_factory=dict)
-    _awaited: dict[str, int] = field(default_factory=dict)
-    _arrived: dict[str, int] = field(default_factory=dict)
+    sealed: int = 0
+    awaited: dict[str, int] = field(default_factory=dict)
+    arrived: dict[str, int] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    _placed: Windowing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._placed = windowing(self.rules)
 
     @property
-    def watermark(self) -> int:
-        """How far event time is complete (ms)."""
-        live = [mark for source, mark in self.marks.items() if source not in self.idle]
-        return min(live) if live else self.ticked
+    def alive(self) -> bool:
+        """Whether the session has begun and is not over."""
+        return self.sources.alive or not self._placed.empty
 
     @property
-    def dated(self) -> bool:
-        """Whether a live source reports progress; if none does, ticks say how far time is."""
-        return any(source not in self.idle for source in self.marks)
-
-    @property
-    def sources(self) -> frozenset[str]:
-        """All sources that have been seen."""
-        return frozenset(self.marks) | self.sparse
+    def settled(self) -> int:
+        """Windows that end at or before this time (ms) can be corrected no more."""
+        return max(self.sealed, self.complete - self.rules.correction)
 
     @property
     def open(self) -> int:
         """How many windows wait to be closed."""
-        return len(self._open)
+        return self._placed.open
 
     def step(self, event: Event) -> Outcome:
         """Takes the next event of the log."""
+        if isinstance(event, Tick):
+            return self._tick(event)
+        self.heard = max(self.heard, event.offset)
         if isinstance(event, Item):
             return self._item(event)
-        if event.offset <= self.closed_at:
-            return Outcome(repeated=True)
-        match event:
-            case Progress():
-                self._progress(event.source, event.time)
-            case Ended():
-                self.ended.add(event.input)
-                self.idle |= {s for s in self.sources if s.split("/")[0] == event.input}
-            case Tick():
-                self.ticked = max(self.ticked, event.until)
-                self.idle |= event.idle & self.sources
-                if event.expire or self.idle >= self.sources:
-                    return self._close_all(event, over=event.expire or bool(self.ended))
-        return self._close(event)
+        input_ = event.input if isinstance(event, Ended) else input_of(event.source)
+        if event.offset <= self.covered or self.sources.repeats(input_, event.origin):
+            return REPEATED
+        if isinstance(event, Ended):
+            self.sources.end(input_, event.origin)
+        else:
+            self.sources.report(event.source, event.time, event.inputs)
+        return self._advance(event)
 
     def snapshot(self) -> dict[str, Any]:
         """What `restore` needs, as JSON values."""
         return {
-            "closed_until": self.closed_until,
-            "closed_at": self.closed_at,
-            "marks": dict(self.marks),
-            "idle": sorted(self.idle),
-            "ended": sorted(self.ended),
-            "sparse": sorted(self.sparse),
+            "sources": self.sources.snapshot(),
+            "watermark": self.watermark,
+            "complete": self.complete,
+            "covered": self.covered,
+            "heard": self.heard,
             "latest": self.latest,
-            "ticked": self.ticked,
-            "known": {id_: end for id_, end in self.known.items() if end < self.closed_until},
+            "sealed": self.sealed,
+            "awaited": dict(self.awaited),
+            "arrived": dict(self.arrived),
+            "memory": self.memory.entries.tolist(),
+            "windows": self._placed.snapshot(),
         }
 
     @classmethod
     def restore(cls, rules: Rules, state: Mapping[str, Any]) -> SessionWindows:
-        """The state at a snapshot, without the items of open windows."""
-        return cls(
+        """The state at a snapshot, without the items that were held."""
+        windows = cls(
             rules,
-            closed_until=state["closed_until"],
-            closed_at=state["closed_at"],
-            marks=dict(state["marks"]),
-            idle=set(state["idle"]),
-            ended=set(state["ended"]),
-            sparse=set(state["sparse"]),
+            Sources.restore(state["sources"]),
+            watermark=state["watermark"],
+            complete=state["complete"],
+            covered=state["covered"],
+            heard=state["heard"],
             latest=state["latest"],
-            ticked=state["ticked"],
-            known=dict(state["known"]),
+            sealed=state["sealed"],
+            awaited=dict(state["awaited"]),
+            arrived=dict(state["arrived"]),
+            memory=Memory(array("Q", state["memory"])),
         )
+        windows._placed.restore(state["windows"])
+        return windows
+
+    def _tick(self, tick: Tick) -> Outcome:
+        if tick.offset <= self.covered or self.sources.repeats(tick.input, tick.origin):
+            return REPEATED
+        if tick.expire:
+            void = not self.alive or NONE < tick.seen < self.heard
+            return REPEATED if void else self._advance(tick, expire=True)
+        self.sources.fall_silent(tick.input, tick.idle, tick.until, tick.origin)
+        return self._advance(tick)
 
     def _item(self, item: Item) -> Outcome:
-        if item.id in self.known:
-            return Outcome(repeated=True)
-        covered = item.offset <= self.closed_at
-        if not covered:
-            self._seen(item)
-        if item.end < self.closed_until:
-            self._awaited.pop(item.evidence, None)
-            if not covered:
-                self.known[item.id] = item.end
-            outcome = Outcome() if covered else self._close(item)
-            return Outcome(outcome.closed, outcome.advanced, not covered, covered, outcome.ended)
-        self.known[item.id] = item.end
-        start = item.end - item.end % self.rules.length
-        self._open.setdefault(start, []).append(item)
-        self._pair(item)
-        return Outcome() if covered else self._close(item)
+        if self._placed.holds(item):
+            return REPEATED
+        if item.end < self.complete and item.id in self.memory:
+            return REPEATED
+        if item.offset > self.covered:
+            return self._take(item)
+        if self._placed.keeps(item.end, self.complete, self.settled):
+            self._placed.add(item)
+            return NOTHING
+        return REPEATED
 
-    def _seen(self, item: Item) -> None:
+    def _take(self, item: Item) -> Outcome:
+        """Puts a new item where it belongs; only a companion that was awaited is no sign of life:
+        it does not come from the one that announced it."""
+        opened = self._placed.admits(item.end, self.complete)
+        corrects = not opened and self.alive and self._placed.correctable(item.end, self.settled)
+        late = not (opened or corrects)
+        answers = self._pair(item, late=late)
+        if late and not self.alive:
+            self.memory.add(item)
+            return replace(self._checkpoint(item), late=True)
+        if item.source and not answers:
+            self.sources.hear(item.source)
         self.latest = max(self.latest, item.end)
-        self._wake(item.source)
-        if item.source not in self.marks:
-            self.sparse.add(item.source)
-
-    def _pair(self, item: Item) -> None:
-        if item.expects and item.expects not in self._arrived:
-            self._awaited[item.expects] = item.end
-        if item.evidence and self._awaited.pop(item.evidence, None) is None:
-            self._arrived[item.evidence] = item.end
-
-    def _progress(self, source: str, time: int) -> None:
-        self.sparse.discard(source)
-        self._wake(source)
-        self.marks[source] = max(self.marks.get(source, 0), time)
-
-    def _wake(self, source: str) -> None:
-        """A companion may come after its input has ended, and then nothing waits for more."""
-        if source.partition("/")[0] in self.ended:
-            self.idle.add(source)
+        if late:
+            self.memory.add(item)
         else:
-            self.idle.discard(source)
+            self._placed.add(item)
+        corrected = self._placed.correct(item.end, self.complete) if corrects else ()
+        if not (late or corrected or answers or self.sources.settled):
+            return NOTHING
+        outcome = self._advance(item, corrected)
+        return replace(outcome, late=True) if late else outcome
 
-    def _close(self, event: Event) -> Outcome:
-        if self.ended >= INPUTS and not self._awaited:
-            return self._close_all(event, over=True)
-        silent = INPUTS - {source.split("/")[0] for source in self.marks}
-        complete = self.watermark - (self.rules.lateness if silent else 0)
-        if self._awaited:
-            complete = min(complete, *self._awaited.values())
-        return self._close_until(complete - complete % self.rules.length, event)
+    def _pair(self, item: Item, *, late: bool) -> bool:
+        """Whether the item is a companion that was awaited; notes for what it waits itself."""
+        if item.evidence and self.awaited.pop(item.evidence, None) is not None:
+            return True
+        if late or not self._placed.reaches(item.end, self.complete):
+            return False
+        if item.evidence:
+            self.arrived[item.evidence] = item.end
+        if item.expects and self.arrived.pop(item.expects, None) is None:
+            self.awaited[item.expects] = item.end
+        return False
 
-    def _close_all(self, event: Event, *, over: bool) -> Outcome:
-        self._awaited.clear()
-        last = max([self.latest, *self.marks.values()])
-        outcome = self._close_until(last - last % self.rules.length + self.rules.length, event)
-        self.closed_at = max(self.closed_at, event.offset)
+    def _advance(
+        self, event: Event, corrected: tuple[Window, ...] = (), *, expire: bool = False
+    ) -> Outcome:
+        """Closes what is complete, and shows what is not yet."""
+        if expire:
+            self.awaited.clear()
+        everything = expire or self.sources.settled
+        before, shown = self.complete, self.watermark
+        self.watermark = reached = max(shown, self._time(everything=everything))
+        if self.awaited:
+            reached = min(reached, *self.awaited.values())
+        self.complete = max(before, reached)
+        closed = corrected + self._placed.close(before, self.complete)
+        provisional = self._provisional(shown)
+        over = everything and (expire or (bool(self.sources.ended) and not self.awaited))
+        stride = self.rules.stride
+        stepped = self.complete // stride > before // stride
+        if everything or closed or stepped or not self.alive:
+            return self._checkpoint(event, closed, provisional, over=over)
+        return Outcome(provisional=provisional) if provisional else NOTHING
+
+    def _time(self, *, everything: bool) -> int:
+        if everything:
+            return self._placed.after(max(self.latest, self.sources.reported))
+        return self.sources.time(self.rules.lateness)
+
+    def _provisional(self, shown: int) -> tuple[Window, ...]:
+        if not self.rules.early or self.watermark == shown:
+            return ()
+        return self._placed.early(shown, self.watermark, self.complete, self.rules.early)
+
+    def _checkpoint(
+        self,
+        event: Event,
+        closed: tuple[Window, ...] = (),
+        provisional: tuple[Window, ...] = (),
+        *,
+        over: bool = False,
+    ) -> Outcome:
+        """A snapshot is due: lets go of what it need not cover."""
+        self.covered = event.offset
         if over:
-            self.marks.clear()
-            self.sparse.clear()
-            self.idle.clear()
-            self.ended.clear()
-        return Outcome(outcome.closed, True, ended=over)
+            self.sealed = self.complete
+            self.sources = Sources(origins=self.sources.origins)  # they tell repetitions
+        done = tuple(self._placed.drop(self.settled))
+        for item in done:
+            self.memory.add(item)
+        rules = self.rules
+        self.memory.forget(self.complete - max(rules.memory, rules.length + rules.correction))
+        self.arrived = self._reaching(self.arrived.items())
+        self.awaited = self.awaited or {}
+        return Outcome(closed, provisional, done, advanced=True, ended=over)
 
-    def _close_until(self, boundary: int, event: Event) -> Outcome:
-        if boundary <= self.closed_until:
-            return Outcome()
-        self.closed_until, self.closed_at = boundary, event.offset
-        starts = sorted(start for start in self._open if start < boundary)
-        closed = tuple(
-            Window(
-                start,
-                start + self.rules.length,
-                tuple(sorted(self._open.pop(start), key=_order)),
-            )
-            for start in starts
-        )
-        self._arrived = _since(boundary, self._arrived)
-        self.known = _since(boundary - self.rules.memory, self.known)
-        return Outcome(closed, advanced=True)
-
-
-def _order(item: Item) -> tuple[int, str, str, str]:
-    """Words before the voice that announced them; ids, which say nothing, come last."""
-    return item.end, item.source, item.expects, item.id
-
-
-def _since(time: int, ends: Mapping[str, int]) -> dict[str, int]:
-    return {id_: end for id_, end in ends.items() if end >= time}
+    def _reaching(self, ends: Iterable[tuple[str, int]]) -> dict[str, int]:
+        return {id_: end for id_, end in ends if self._placed.reaches(end, self.complete)}

@@ -10,24 +10,26 @@ from pathlib import Path
 import pytest
 
 from streams.broker import Broker
+from streams.connection import Connection
 from streams.events import Topics
+from streams.settings import Settings
 from tests.harness import Installation
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     """Brokers: those of TENOR_BROKERS, or a private Kafka."""
-    if named := os.environ.get("TENOR_BROKERS"):
-        yield named
+    if os.environ.get("TENOR_BROKERS"):
+        yield Connection.of(Settings())
         return
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
-        yield broker.bootstrap
+        yield Connection(broker.bootstrap)
 
 
 @pytest.fixture
-def installation(kafka: str, tmp_path: Path) -> Iterator[Callable[[], Installation]]:
+def installation(kafka: Connection, tmp_path: Path) -> Iterator[Callable[[], Installation]]:
     """Makes installations of Tenor on the Kafka: topics, groups and workers of their own."""
     made: list[Installation] = []
 

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,65 +11,30 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from streams import codec
-from streams.broker import die_with_parent, free_ports
+from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import CodecError, Event, EventType, Topics
+from streams.processes import WorkerProcess
 from streams.settings import AGENTS, Settings
 from streams.topics import ensure_topics
 
-READY_S = 240
 RESULTS = ("recognition", "sentiment")
-
-
-@dataclass
-class Worker:
-    """A worker process and where its metrics are."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def ready(self) -> None:
-        """Waits until it works."""
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                self.get("readyz")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError(f"not ready: {self.log.read_text()}")
-
-    def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def kill(self) -> None:
-        """As a crash would."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(timeout=30)
 
 
 @dataclass
 class Installation:
     """Topics of their own on a shared Kafka, and workers on them."""
 
-    brokers: str
+    brokers: Connection
     topics: Topics
     prefix: str
     folder: Path
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
 
     @property
     def settings(self) -> dict[str, str]:
         return {
-            "TENOR_BROKERS": self.brokers,
+            "TENOR_BROKERS": self.brokers.servers,
             "TENOR_TOPIC_PREFIX": self.prefix,
             "TENOR_GROUP": self.prefix.rstrip("."),
             # A loaded machine must not look like an idle conversation.
@@ -84,27 +44,15 @@ class Installation:
     async def make_topics(self) -> None:
         await ensure_topics(self.brokers, Settings(topic_prefix=self.prefix))
 
-    def start_worker(self, agents: Iterable[str] = AGENTS, **more: str) -> Worker:
+    def start_worker(self, agents: Iterable[str] = AGENTS, **more: str) -> WorkerProcess:
         """A worker, not yet ready."""
-        port = free_ports(1)[0]
-        log = self.folder / f"worker-{port}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "worker", "--agents", ",".join(agents)],
-                env={**os.environ, **self.settings, "TENOR_METRICS_PORT": str(port), **more},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509
-            )
-        self.workers.append(Worker(process, port, log))
+        log = self.folder / f"{self.prefix}worker-{len(self.workers)}.log"
+        self.workers.append(WorkerProcess.start(log, {**self.settings, **more}, agents=agents))
         return self.workers[-1]
 
     def stop(self) -> None:
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-                worker.process.wait()
+            worker.kill()
 
     async def send(self, topic: str, *events: Event) -> None:
         await self.send_raw(topic, *(codec.encode(event) for event in events))
@@ -128,7 +76,7 @@ class Installation:
         after `s` seconds, what there is."""
         names = [asdict(self.topics)[output] for output in outputs]
         consumer = AIOKafkaConsumer(
-            *names, bootstrap_servers=self.brokers, group_id=None, auto_offset_reset="earliest"
+            *names, **self.brokers.options(), group_id=None, auto_offset_reset="earliest"
         )
         await consumer.start()
         records: list[ConsumerRecord] = []

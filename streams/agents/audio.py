@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
 from typing import ClassVar, Final
@@ -19,12 +19,13 @@ from typing import ClassVar, Final
 from models.base import Floats
 from streams import media
 from streams.agents import signals
-from streams.agents.base import Agent, Means, Refused, Session, place
+from streams.agents.base import Agent, Means, Refused, Room, Session, place
 from streams.agents.speech import Outgoing, Recognition, Speaker, floats
 from streams.batching import Batcher
 from streams.captions import Chunk, Late, Mark, Part, Piece, Track
+from streams.checkpoints import State
 from streams.context import EARLIER_MS, Bias, Heard, bias
-from streams.delivery import Record, State
+from streams.delivery import Record
 from streams.events import Event, EventType, channel_names
 from streams.results import CaptionFinal, result_of
 from streams.texts import Texts, Unassigned
@@ -89,8 +90,8 @@ class AudioSession(Session):
         self._marks: dict[str, Mark] = {}
         self._heard: list[Heard] = []
         self._done = -1
-        self._ending: Event | None = None
         self._taken = -1  # up to this offset, every record is done or waits in a track
+        self._latest: dict[str, int] = {}  # the offset at which each channel was last heard
         self._records: dict[int, Record] = {}
         self._sources: dict[str, str] = {}
         self._leaving: asyncio.Queue[Leaving] = asyncio.Queue(PIECES)
@@ -100,6 +101,7 @@ class AudioSession(Session):
             self._done = state["done"]
             self._marks = {name: Mark(**mark) for name, mark in state["channels"].items()}
             self._heard = [Heard(*each) for each in state["heard"]]
+            self._latest = dict(state["latest"])
         self.over = not self._live
 
     @property
@@ -116,7 +118,7 @@ class AudioSession(Session):
         elif event.type is EventType.SESSION_ENDED:
             await self._end(event, record)
         elif event.type is EventType.TICK:
-            await self._idle(signals.idle_sources(event), record)
+            await self._fall_silent(event, record)
         else:  # a producer's progress: the audio itself says how far it is
             record.acknowledge()
 
@@ -125,7 +127,8 @@ class AudioSession(Session):
         idle = {n for n in self._live if silent_s(self._sources.get(n, n)) >= after}
         if not idle:
             return None
-        return signals.tick(self._id, max(map(self._now, idle)), agent="audio", idle=idle)
+        time, seen = max(map(self._now, idle)), max(self._taken, *self._latest.values())
+        return signals.tick(self._id, time, agent="audio", idle=idle, seen=seen)
 
     def remember(self) -> State:
         return self._state()
@@ -134,6 +137,8 @@ class AudioSession(Session):
         if self._work:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
+        for leaving in self._last:
+            self._agent.backlog.give_back(size_of(leaving.piece))
         for speaker in self._speakers.values():
             await speaker.close()
 
@@ -169,6 +174,7 @@ class AudioSession(Session):
             await self._agent.outbox.dead_letter(record, "late", str(late))
         self._records[record.offset] = record
         self._sources.update(dict.fromkeys(taken, event.channel))
+        self._latest.update(dict.fromkeys(taken, record.offset))
         self._taken = record.offset
         receipt.done()
         for name in taken:
@@ -224,6 +230,7 @@ class AudioSession(Session):
         """Sends the pieces that were cut on their way, and what came too late aside."""
         while speaker.track.pieces:
             piece = speaker.track.pieces.popleft()
+            await self._agent.backlog.take(size_of(piece))
             leaving = Leaving(speaker, piece, self._taken, speaker.final(piece))
             self._last.append(leaving)
             await self._leaving.put(leaving)
@@ -256,6 +263,7 @@ class AudioSession(Session):
         done = leaving.speaker.track.settle(leaving.piece)
         leaving.speaker.forget(leaving.piece)
         self._last.remove(leaving)
+        self._agent.backlog.give_back(size_of(leaving.piece))
         leaving.delivered.set()
         await self._save()
         for part in done:
@@ -298,6 +306,7 @@ class AudioSession(Session):
             "done": self._done,
             "channels": {name: asdict(mark) for name, mark in marks.items()},
             "heard": [astuple(each) for each in self._heard],
+            "latest": self._latest,
         }
 
     async def _report(self, speaker: Speaker) -> None:
@@ -306,12 +315,27 @@ class AudioSession(Session):
         time = self._begun(speaker.name) if leaving else speaker.track.complete
         if time // PROGRESS_MS > speaker.progress // PROGRESS_MS:
             speaker.progress = time
-            event = signals.progress(self._id, time, input_="audio", channel=speaker.name)
+            event = signals.progress(
+                self._id, time, input_="audio", channel=speaker.name, origin=self._taken
+            )
             await self._agent.outbox.deliver([("features", event)])
 
-    async def _idle(self, idle: Iterable[str], record: Record) -> None:
+    async def _fall_silent(self, event: Event, record: Record) -> None:
+        """Takes a tick: of the channels that it names, those that it has not missed are silent."""
+        seen = signals.seen_of(event)
+        idle = signals.idle_sources(event) & self._live
+        names = sorted(name for name in idle if self._latest.get(name, -1) <= seen)
+        if not names:
+            record.acknowledge()
+            return
+        sources = [f"audio/{name}" for name in names]
+        signal = signals.tick(
+            self._id, event.time, agent="audio", idle=sources, origin=record.offset
+        )
+        await self._stop(names, record, signal)
+
+    async def _stop(self, names: Sequence[str], record: Record, signal: Event) -> None:
         """Ends these channels where they are: each begins anew with what comes next."""
-        names = sorted(self._live & set(idle))
         for name in names:
             if speaker := self._speakers.get(name):
                 await self._advance(speaker, flush=True)
@@ -324,22 +348,17 @@ class AudioSession(Session):
             if speaker := self._speakers.pop(name, None):
                 self._marks[name] = speaker.track.mark(self._taken + 1, anew=True)
                 await speaker.close()
+        await self._agent.outbox.deliver([("features", signal)])
         if not self._live:
-            await self._close(record)
+            self._done, self.over = record.offset, True
         await self._save()
-        if self.over and self._ending:
-            await self._agent.hearing.texts.forget(self._partition, self._id)
         record.acknowledge()
 
     async def _end(self, event: Event, record: Record) -> None:
-        self._ending = signals.ended(self._id, event.time, input_="audio")
-        await self._idle(self._live, record)
-
-    async def _close(self, record: Record) -> None:
-        if self._ending:
-            await self._agent.outbox.deliver([("features", self._ending)])
-        self._done = record.offset
-        self.over = True
+        signal = signals.ended(self._id, event.time, input_="audio", origin=record.offset)
+        await self._stop(sorted(self._live), record, signal)
+        if self.over:
+            await self._agent.hearing.texts.forget(self._partition, self._id)
 
 
 class AudioAgent(Agent):
@@ -353,10 +372,14 @@ class AudioAgent(Agent):
         super().__init__(means)
         self.hearing = hearing
         self.fail = means.fail
+        self.backlog = Room(means.settings.queue_bytes)
         self._limits = media.Limits()
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
         return AudioSession(self, partition, session, state)
+
+    def unfinished(self, state: State) -> bool:
+        return not all(mark["anew"] for mark in state["channels"].values())
 
     async def assigned(self, partition: int) -> None:
         with contextlib.suppress(Unassigned):  # it went away meanwhile
@@ -373,8 +396,10 @@ class AudioAgent(Agent):
                 media.decode_audio, event.content_type, event.data, self._limits
             )
 
-    async def checkpoint(self, partition: int, session: str, state: State) -> None:
-        await self.outbox.checkpoint(self.name, partition, session, state)
+
+def size_of(piece: Piece) -> int:
+    """Bytes of memory of a piece that waits: its samples here, and as floats at the recogniser."""
+    return piece.audio.nbytes + 4 * piece.audio.size
 
 
 def receipt_of(part: Part | Chunk) -> Receipt:

@@ -2,7 +2,7 @@
 
 Records of a partition arrive in order and are put into the lane of their session, where they are
 taken one after the other; lanes run side by side, so that a model sees batches over sessions. An
-agent knows nothing of Faust: whoever calls `handle` and `revoke` may be anything.
+agent knows nothing of Faust: whoever calls `assign`, `handle` and `revoke` may be anything.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from aiokafka.errors import KafkaError
 
 from models.base import ModelError
 from streams import codec
-from streams.delivery import Checkpoints, Outbox, Record, State
+from streams.checkpoints import Blank, Checkpoints, Ledger, State
+from streams.delivery import Outbox, Record
 from streams.events import TYPES_OF_TOPIC, CodecError, Event, EventType
 from streams.media import MediaError
 from streams.metrics import Metrics
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 10_000
 """Sessions per partition that are over but might come again late."""
+
+OVERHEAD: Final = 4096
+"""Bytes of an event and its record beside the value."""
 
 
 class Refused(Exception):  # noqa: N818  (an answer, not a fault)
@@ -71,18 +75,22 @@ class Room:
 
     def __init__(self, size: int) -> None:
         self._free = self._size = size
-        self._changed = asyncio.Condition()
+        self._freed = asyncio.Event()
+
+    @property
+    def empty(self) -> bool:
+        return self._free == self._size
 
     async def take(self, size: int) -> None:
         """Waits until there is room; one record always fits an empty room."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= min(size, self._size))
-            self._free -= size
+        while self._free < min(size, self._size):
+            self._freed.clear()
+            await self._freed.wait()
+        self._free -= size
 
-    async def give_back(self, size: int) -> None:
-        async with self._changed:
-            self._free += size
-            self._changed.notify_all()
+    def give_back(self, size: int) -> None:
+        self._free += size
+        self._freed.set()
 
 
 class Lane:
@@ -109,7 +117,7 @@ class Lane:
         """Queues an event; a tick is not a sign of life."""
         if event.type is not EventType.TICK:
             self._heard[self._source(event)] = self._heard[""] = self._clock()
-            self.ticked = False
+        self.ticked = False
         self._pending += 1
         self.queue.put_nowait((event, record))
 
@@ -159,14 +167,21 @@ class Agent(ABC):
         self.settings = means.settings
         self.outbox = means.outbox
         self.metrics = means.metrics
+        self.clock = means.clock
+        self.now = means.now
         self._means = means
         self._room = Room(means.settings.queue_bytes)
         self._lanes: dict[tuple[int, str], Lane] = {}
-        self._restored: dict[int, dict[str, State]] = {}
+        self._claims: dict[int, asyncio.Task[Ledger]] = {}
 
     @abstractmethod
     def open(self, partition: int, session: str, state: State | None) -> Session:
         """A session that begins, or goes on from its last checkpoint."""
+
+    async def assign(self, partitions: Collection[int]) -> None:
+        """Takes partitions over: their sessions go on where their checkpoints say."""
+        for partition in partitions:
+            self._claim(partition)
 
     async def handle(self, record: Record) -> None:
         """Takes the next record of its partition; returns when there is room for more."""
@@ -178,41 +193,56 @@ class Agent(ABC):
         if event is None:
             record.acknowledge()
             return
-        await self._room.take(len(event.data))
-        await self._restore(record)
+        await self._settled(record)
+        await self._room.take(size_of(event))
         if record.current():
             self._lane(record.partition, event.session).put(event, record)
         else:  # the partition was revoked while we waited; it will come again
-            await self._room.give_back(len(event.data))
+            self._room.give_back(size_of(event))
 
     async def revoke(self, partitions: Collection[int]) -> None:
         """Forgets partitions that went to another worker; nothing of them is acknowledged."""
+        claims = [self._claims[each] for each in partitions if each in self._claims]
+        for claim in claims:
+            claim.cancel()
+            await asyncio.wait([claim])
         keys = [key for key in self._lanes if key[0] in partitions]
         lanes = [self._lanes.pop(key) for key in keys]
-        for partition in partitions:
-            self._restored.pop(partition, None)
         for lane in lanes:
             await lane.close()
             while not lane.queue.empty():
                 event, _ = lane.queue.get_nowait()
-                await self._room.give_back(len(event.data))
+                self._room.give_back(size_of(event))
+        for partition in partitions:
+            self._claims.pop(partition, None)
 
     async def assigned(self, partition: int) -> None:  # noqa: B027  (most need nothing)
         """Gets ready for a partition before its first event is taken."""
+
+    def unfinished(self, state: State) -> bool:
+        """Whether a session with this checkpoint may have something to do although no event of it
+        comes any more."""
+        return False
+
+    async def checkpoint(self, partition: int, session: str, state: State) -> None:
+        """Keeps what a restart must know of the session."""
+        await self._claims[partition].result().keep(session, state)
 
     async def watch_idleness(self, every_s: float = 0.5) -> None:
         """Writes ticks for sessions in which something waits for what does not come."""
         while True:
             await asyncio.sleep(every_s)
             self.observe([lane.session for lane in self._lanes.values()])
+            ticks = []
             for key, lane in list(self._lanes.items()):
                 if lane.busy or lane.ticked or self._lanes.get(key) is not lane:
                     continue
                 if tick := lane.session.tick(lane.silent_s):
                     lane.ticked = True
-                    await self.outbox.deliver([(self.inputs[0], tick)])
+                    ticks.append((self.inputs[0], tick))
                 elif lane.session.over:
                     await self._forget(key)
+            await self.outbox.deliver(ticks)
 
     def observe(self, sessions: Collection[Session]) -> None:
         """Exports what is in memory."""
@@ -235,24 +265,57 @@ class Agent(ABC):
                 record.key, record.value, record.headers, now=self._means.now(), accept=accept
             )
 
-    async def _restore(self, record: Record) -> None:
-        partition = record.partition
-        if self.keeps_state and record.current() and partition not in self._restored:
-            states = await self._means.checkpoints.load(self.name, partition)
-            if record.current():
-                await self.assigned(partition)
-            if record.current():  # else they may be outdated when the partition comes again
-                self._restored[partition] = states
+    async def _settled(self, record: Record) -> None:
+        """Returns when the record's partition is ours, or went away."""
+        if record.current():
+            await asyncio.wait([self._claim(record.partition)])
+
+    def _claim(self, partition: int) -> asyncio.Task[Ledger]:
+        claim = self._claims.get(partition)
+        if claim is None:
+            claim = self._claims[partition] = asyncio.create_task(self._take_over(partition))
+        return claim
+
+    async def _take_over(self, partition: int) -> Ledger:
+        if not self.keeps_state:
+            return Blank()
+        try:
+            ledger = await self._means.checkpoints.claim(self.name, partition)
+            await self.assigned(partition)
+        except Exception as error:
+            self._means.fail(error)
+            raise
+        for session in [name for name, state in ledger.states.items() if self._live(state)]:
+            self._open(partition, session, ledger)
+        self._trim(ledger)
+        return ledger
+
+    def _live(self, state: State) -> bool:
+        try:
+            return self.unfinished(state)
+        except (LookupError, TypeError, AttributeError):  # `_begin` will tell
+            return True
 
     def _lane(self, partition: int, session: str) -> Lane:
         lane = self._lanes.get((partition, session))
-        if lane is None:
-            state = self._restored.get(partition, {}).pop(session, None)
-            lane = Lane(
-                self.open(partition, session, state), self._take, self.source, self._means.clock
-            )
-            self._lanes[partition, session] = lane
+        return lane or self._open(partition, session, self._claim(partition).result())
+
+    def _open(self, partition: int, session: str, ledger: Ledger) -> Lane:
+        state = ledger.states.pop(session, None)
+        lane = self._lanes[partition, session] = Lane(
+            self._begin(partition, session, state), self._take, self.source, self._means.clock
+        )
         return lane
+
+    def _begin(self, partition: int, session: str, state: State | None) -> Session:
+        try:
+            return self.open(partition, session, state)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            if state is None:
+                raise
+            # Of another version, or not ours at all: to stop at it would be to stop for ever.
+            log.error("%s agent: a checkpoint is left out: %s", self.name, place(error))
+            return self.open(partition, session, None)
 
     async def _take(self, lane: Lane, event: Event, record: Record) -> None:
         try:
@@ -271,7 +334,7 @@ class Agent(ABC):
             log.error("%s agent, topic %s: %s", self.name, record.topic, what)
             await self._refuse(record, "internal-error", what)
         finally:
-            await self._room.give_back(len(event.data))
+            self._room.give_back(size_of(event))
 
     async def _refuse(self, record: Record, reason: str, message: str) -> None:
         try:
@@ -284,15 +347,25 @@ class Agent(ABC):
     async def _forget(self, key: tuple[int, str]) -> None:
         lane = self._lanes.pop(key)
         if (state := lane.session.remember()) is not None:
-            states = self._restored.setdefault(key[0], {})
-            states[key[1]] = state
-            while len(states) > REMEMBERED:
-                states.pop(next(iter(states)))
+            ledger = self._claim(key[0]).result()
+            ledger.states[key[1]] = state
+            self._trim(ledger)
         await lane.close()
+
+    @staticmethod
+    def _trim(ledger: Ledger) -> None:
+        """Forgets the sessions that have been over for longest."""
+        while len(ledger.states) > REMEMBERED:
+            ledger.states.pop(next(iter(ledger.states)))
 
     async def close(self) -> None:
         """Ends all lanes."""
-        await self.revoke({partition for partition, _ in self._lanes})
+        await self.revoke({*self._claims, *(partition for partition, _ in self._lanes)})
+
+
+def size_of(event: Event) -> int:
+    """Bytes of memory of an event that waits."""
+    return len(event.data) + OVERHEAD
 
 
 def place(error: BaseException) -> str:

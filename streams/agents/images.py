@@ -7,10 +7,10 @@ from typing import ClassVar, Final
 
 from models.base import Encoder, ImageContent
 from streams import media
-from streams.agents import signals
 from streams.agents.base import Agent, Means, Session
+from streams.agents.sparse import Outgoing, SparseSession
 from streams.batching import Batcher
-from streams.delivery import Record, State
+from streams.checkpoints import State
 from streams.events import Event, EventType
 from streams.features import Feature, Modality
 from streams.results import Face, ImageRecognized, Label, result_event
@@ -18,32 +18,17 @@ from streams.results import Face, ImageRecognized, Label, result_event
 SOURCE: Final = "tenor/images"
 
 
-class ImageSession(Session):
-    """Holds nothing: each picture stands for itself."""
+class ImageSession(SparseSession):
+    """Pictures."""
 
-    over = True
+    def __init__(self, agent: ImageAgent, id_: str) -> None:
+        super().__init__(agent, "images", id_)
+        self._images = agent
 
-    def __init__(self, agent: ImageAgent) -> None:
-        self._agent = agent
-
-    async def take(self, event: Event, record: Record) -> None:
-        await self._agent.outbox.deliver(await self._answer(event))
-        record.acknowledge()
-
-    async def _answer(self, event: Event) -> list[tuple[str, Event]]:
-        match event.type:
-            case EventType.IMAGE_FRAME:
-                return await self._recognize(event)
-            case EventType.PROGRESS:
-                progress = signals.progress(event.session, event.time, input_="images")
-                return [("features", progress)]
-            case EventType.SESSION_ENDED:
-                ended = signals.ended(event.session, event.time, input_="images")
-                return [("features", ended)]
-        return []
-
-    async def _recognize(self, event: Event) -> list[tuple[str, Event]]:
-        agent = self._agent
+    async def answer(self, event: Event) -> Outgoing:
+        if event.type is not EventType.IMAGE_FRAME:
+            return []
+        agent = self._images
         with agent.metrics.timed("decode-image"):
             pixels = await asyncio.to_thread(
                 media.decode_image, event.content_type, event.data, media.Limits()
@@ -71,7 +56,10 @@ class ImageAgent(Agent):
         self.encoder = encoder
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
-        return ImageSession(self)
+        return ImageSession(self, session)
+
+    def source(self, event: Event) -> str:
+        return "images"
 
 
 def _result(event: Event, content: ImageContent, encoder: Encoder) -> ImageRecognized:

@@ -1,27 +1,27 @@
 """The join agent: features of a session to windows, windows to sentiment per speaker.
 
-An event is acknowledged when a checkpoint covers it: a feature when its window's results are
-delivered, everything else with the next checkpoint. So what is replayed after a restart, together
-with the last checkpoint, is exactly the state that was lost.
+An event is acknowledged when a checkpoint covers it: a feature when the results of all its windows
+are delivered and can be corrected no more, everything else with the next checkpoint. So what is
+replayed after a restart, together with the last checkpoint, is exactly the state that was lost.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Final, Protocol, cast
+from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol, cast
 
 from models.base import Encoder
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Session, place
 from streams.batching import Batcher
-from streams.delivery import Record, State
+from streams.checkpoints import State
+from streams.courses import Courses, Scores
+from streams.delivery import Record
 from streams.events import Event, EventType
 from streams.features import Feature, Modality
 from streams.results import (
-    ChannelSentiment,
     Evidence,
     Result,
     Sentiment,
@@ -29,6 +29,7 @@ from streams.results import (
     SentimentWindow,
     result_event,
 )
+from streams.settings import Settings
 from streams.windows import Ended, Item, Outcome, Progress, Rules, SessionWindows, Tick, Window
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 SOURCE: Final = "tenor/join"
 EVERYBODY: Final = ""
 """The channel of what is said of the whole conversation."""
+PATIENCE: Final = 12
+"""A session whose sources are not all known to be silent expires after so many times as long."""
 
 
 class Opinion(Protocol):
@@ -72,42 +75,12 @@ class Judgement:
 
 
 @dataclass(slots=True)
-class Course:
-    """How a channel's sentiment went so far, in a size that does not grow."""
-
-    windows: int = 0
-    total: float = 0.0
-    first: float = 0.0
-    last: float = 0.0
-    start: int = 0
-    end: int = 0
-
-    def add(self, window: Window, score: float) -> None:
-        if not self.windows:
-            self.first, self.start = score, window.start
-        self.last, self.end = score, window.end
-        self.windows += 1
-        self.total += score
-
-    def summary(self, label: Callable[[float], str]) -> ChannelSentiment:
-        mean = self.total / self.windows
-        minutes = max(self.end - self.start, 1) / 60_000
-        return ChannelSentiment(
-            score=mean,
-            label=cast(Sentiment, label(mean)),
-            windows=self.windows,
-            first=self.first,
-            last=self.last,
-            trend=(self.last - self.first) / minutes,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Held:
-    """A feature in an open window, and its record that waits for it."""
+    """A feature in a window, and its record that waits for it; `refused`: as a dead letter too."""
 
     feature: Feature
     record: Record
+    refused: bool = False
 
 
 class JoinSession(Session):
@@ -117,50 +90,50 @@ class JoinSession(Session):
         self._agent = agent
         self._partition = partition
         self._id = id_
-        self._rules = Rules(agent.settings.window_ms, agent.settings.lateness_ms)
-        self._windows = SessionWindows(self._rules)
-        self._courses: dict[str, Course] = {}
+        self._windows = SessionWindows(agent.rules)
+        self._courses = Courses()
         self._captions = 0
         self._uncovered: list[Record] = []
-        self._undated: deque[tuple[float, int]] = deque(maxlen=1000)
         if state:
-            self._windows = SessionWindows.restore(self._rules, state["windows"])
-            self._courses = {name: Course(**each) for name, each in state["courses"].items()}
+            self._windows = SessionWindows.restore(agent.rules, state["windows"])
+            self._courses = Courses.restore(state["courses"])
             self._captions = state["captions"]
+        self.over = not self._windows.alive
 
     async def take(self, event: Event, record: Record) -> None:
-        self.over = False
-        outcome = self._step(event, record)
+        windows = self._windows
+        outcome = windows.step(self._agent.read(event, record))
         if outcome.late:  # told before a checkpoint covers it; it had its effect on the watermark
             self._agent.metrics.late.inc()
             await self._agent.outbox.dead_letter(
                 record, "late", "the window of this feature has been closed and delivered"
             )
-        if outcome.repeated:
+        if outcome.repeated and (record.offset <= windows.covered or not windows.alive):
             record.acknowledge()
-        elif outcome.late or event.type is not EventType.FEATURE:
+        elif outcome.late or outcome.repeated or event.type is not EventType.FEATURE:
             self._uncovered.append(record)
         if outcome.advanced:
             await self._deliver(outcome)
+        await self._show(outcome.provisional)
+        self.over = not (windows.alive or self._uncovered)
 
     def tick(self, silent_s: Callable[[str], float]) -> Event | None:
-        """Idle sources hold windows back no longer; a session without live audio goes by ticks."""
+        """Only for the expiry of the whole session: of a single source, silence can be told from an
+        agent that is behind only where the source's log is read."""
+        windows = self._windows
+        if not windows.alive or silent_s("") < self._patience_s():
+            return None
+        time = max(windows.latest, windows.watermark) or self._agent.now()
+        return signals.tick(self._id, time, agent="join", expire=True, seen=windows.heard)
+
+    def _patience_s(self) -> float:
+        """After how long a silence the session is over. Where an input has ended and all others
+        that are known are idle, only one that was not declared may have something to say."""
         settings, windows = self._agent.settings, self._windows
-        if silent_s("") >= settings.expire_after_s:
-            return self._tick(windows.sources, windows.latest, expire=True)
-        idle = {
-            source
-            for source in windows.sources - windows.idle
-            if silent_s(source) >= settings.idle_after_s
-        }
-        until = 0
-        while self._undated and self._undated[0][0] <= self._agent.clock() - settings.idle_after_s:
-            until = self._undated.popleft()[1] + settings.lateness_ms
-        undated = not windows.dated and until > windows.watermark
-        nobody = windows.idle >= windows.sources and silent_s("") >= settings.idle_after_s
-        if idle or undated or (windows.ended and nobody):
-            return self._tick(idle, until)
-        return None
+        if not windows.sources.quiet:
+            return PATIENCE * settings.expire_after_s
+        ending = windows.sources.ended and not windows.awaited
+        return settings.idle_after_s if ending else settings.expire_after_s
 
     @property
     def open_windows(self) -> int:
@@ -170,74 +143,60 @@ class JoinSession(Session):
     def remember(self) -> State:
         return self._state()
 
-    def _tick(self, idle: Iterable[str], until: int, *, expire: bool = False) -> Event:
-        time = max(self._windows.latest, self._windows.watermark) or self._agent.now()
-        return signals.tick(self._id, time, agent="join", idle=idle, until=until, expire=expire)
-
-    def _step(self, event: Event, record: Record) -> Outcome:
-        if event.type is EventType.FEATURE:
-            return self._feature(event, record)
-        match event.type:
-            case EventType.PROGRESS:
-                source = self._agent.source(event)
-                return self._windows.step(Progress(record.offset, source, event.time))
-            case EventType.SESSION_ENDED:
-                return self._windows.step(Ended(record.offset, self._agent.source(event)))
-        return self._windows.step(
-            Tick(
-                record.offset,
-                signals.idle_sources(event),
-                signals.idle_until(event),
-                expire="expire" in event.extensions,
-            )
-        )
-
-    def _feature(self, event: Event, record: Record) -> Outcome:
-        feature = Feature.from_event(event)
-        self._agent.check(feature)
-        self._undated.append((self._agent.clock(), feature.end))
-        return self._windows.step(
-            Item(
-                id=event.id,
-                offset=record.offset,
-                source=self._agent.source(event),
-                end=feature.end,
-                evidence=feature.evidence if feature.modality is Modality.TEXT else "",
-                expects=feature.expects,
-                payload=Held(feature, record),
-            )
-        )
-
     async def _deliver(self, outcome: Outcome) -> None:
+        """Delivers what came of a step, keeps how far the session is, and acknowledges."""
         results: list[Result] = []
         for window in outcome.closed:
             try:
                 results += await self._judge(window)
             except Exception as error:  # the rest of the session goes on
                 await self._give_up(window, f"{type(error).__name__} in {place(error)}")
-        if outcome.ended and self._courses:
+        self._courses.settle(self._windows.settled)
+        self._captions += sum(item.payload.feature.kind == "caption" for item in outcome.done)
+        if outcome.ended and self._courses.settled:
             results.append(self._summary())
+        await self._send(results)
+        if outcome.ended:
+            self._courses, self._captions = Courses(), 0
+        await self._agent.checkpoint(self._partition, self._id, self._state())
+        self._acknowledge(outcome.done)
+
+    async def _show(self, windows: Iterable[Window]) -> None:
+        """Delivers provisional results; what goes wrong with them is told by the final ones."""
+        for window in windows:
+            try:
+                results = await self._opinions(window)
+            except Exception as error:
+                log.warning("no provisional result: %s in %s", type(error).__name__, place(error))
+            else:
+                await self._send(results)
+
+    async def _send(self, results: Iterable[Result]) -> None:
         events = [("sentiment", result_event(result, source=SOURCE)) for result in results]
         await self._agent.outbox.deliver(events)
-        if outcome.ended:
-            self._courses, self._captions, self.over = {}, 0, True
-        await self._agent.outbox.checkpoint("join", self._partition, self._id, self._state())
-        self._acknowledge(outcome.closed)
 
     async def _give_up(self, window: Window, why: str) -> None:
         log.error("fusion failed: %s", why)
-        for item in window.items:
-            await self._agent.outbox.dead_letter(item.payload.record, "fusion-failed", why)
+        for held in [item.payload for item in window.items]:
+            if not held.refused:
+                await self._agent.outbox.dead_letter(held.record, "fusion-failed", why)
+                held.refused = True
 
-    def _acknowledge(self, closed: Iterable[Window]) -> None:
-        for window in closed:
-            for item in window.items:
-                item.payload.record.acknowledge()
+    def _acknowledge(self, done: Iterable[Item]) -> None:
+        for item in done:
+            item.payload.record.acknowledge()
         for record in self._uncovered:
             record.acknowledge()
         self._uncovered.clear()
 
     async def _judge(self, window: Window) -> list[SentimentWindow]:
+        """What is said of a closed window, or said anew of a corrected one."""
+        results = await self._opinions(window)
+        by_channel = {result.channel: result.score for result in results}
+        self._courses.put(Scores(window.start, window.end, by_channel))
+        return results
+
+    async def _opinions(self, window: Window) -> list[SentimentWindow]:
         features = [item.payload.feature for item in window.items]
         channels = sorted({feature.channel for feature in features} - {EVERYBODY})
         owns = {
@@ -245,13 +204,11 @@ class JoinSession(Session):
             for channel in [EVERYBODY, *channels]
         }
         opinions = [await self._agent.judgement.judge.submit(own) for own in owns.values()]
-        self._captions += sum(feature.kind == "caption" for feature in features)
-        results = []
-        for (channel, own), opinion in zip(owns.items(), opinions, strict=True):
-            if opinion is not None:
-                self._courses.setdefault(channel, Course()).add(window, opinion.score)
-                results.append(self._sentiment(window, channel, own, opinion))
-        return results
+        return [
+            self._sentiment(window, channel, own, opinion)
+            for (channel, own), opinion in zip(owns.items(), opinions, strict=True)
+            if opinion is not None
+        ]
 
     def _sentiment(
         self, window: Window, channel: str, features: Sequence[Feature], opinion: Opinion
@@ -261,8 +218,8 @@ class JoinSession(Session):
             channel=channel,
             start=window.start,
             end=window.end,
-            revision=0,
-            final=True,
+            revision=window.revision,
+            final=window.final,
             score=opinion.score,
             deviation=opinion.deviation,
             label=cast(Sentiment, opinion.label),
@@ -274,21 +231,22 @@ class JoinSession(Session):
         )
 
     def _summary(self) -> SentimentSession:
+        start, end = self._courses.span()
         return SentimentSession(
             session=self._id,
-            start=min(course.start for course in self._courses.values()),
-            end=max(course.end for course in self._courses.values()),
-            channels={
-                channel: course.summary(self._agent.judgement.label)
-                for channel, course in sorted(self._courses.items())
-            },
+            start=start,
+            end=end,
+            channels=self._courses.summary(self._agent.judgement.label),
             captions=self._captions,
         )
 
     def _state(self) -> State:
-        courses: dict[str, Any] = {name: asdict(each) for name, each in self._courses.items()}
-        windows = self._windows.snapshot()
-        return {"windows": windows, "courses": courses, "captions": self._captions}
+        return {
+            "windows": self._windows.snapshot(),
+            "courses": self._courses.snapshot(),
+            "captions": self._captions,
+            "over": not self._windows.alive,
+        }
 
 
 class JoinAgent(Agent):
@@ -301,25 +259,55 @@ class JoinAgent(Agent):
     def __init__(self, means: Means, judgement: Judgement) -> None:
         super().__init__(means)
         self.judgement = judgement
-        self.clock = means.clock
-        self.now = means.now
+        self.rules = rules_of(means.settings)
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
         return JoinSession(self, partition, session, state)
+
+    def unfinished(self, state: State) -> bool:
+        """Whether a session has to be ended if nothing more of it comes."""
+        return not state["over"]
 
     def observe(self, sessions: Collection[Session]) -> None:
         super().observe(sessions)
         open_windows = (each.open_windows for each in sessions if isinstance(each, JoinSession))
         self.metrics.windows.set(sum(open_windows))
 
-    def source(self, event: Event) -> str:
-        """The source by the attributes of a feature, a progress or an end."""
-        extensions = event.extensions
-        if event.type is EventType.FEATURE:
-            modality, kind = extensions.get("modality", ""), extensions.get("kind", "")
-            return source_of(modality, kind, event.channel)
-        input_ = extensions.get("input", "")
-        return f"{input_}/{event.channel}" if event.channel else input_
+    def read(self, event: Event, record: Record) -> Item | Progress | Tick | Ended:
+        """An event as the windows know it. Raises Refused, CodecError."""
+        offset, input_ = record.offset, event.extensions.get("input", "")
+        match event.type:
+            case EventType.FEATURE:
+                return self._feature(event, record)
+            case EventType.PROGRESS:
+                source = f"{input_}/{event.channel}" if event.channel else input_
+                origin, inputs = signals.origin_of(event), signals.inputs_of(event)
+                return Progress(offset, source, event.time, origin, inputs)
+            case EventType.SESSION_ENDED:
+                return Ended(offset, input_, signals.origin_of(event))
+        return Tick(
+            offset,
+            signals.idle_sources(event),
+            signals.idle_until(event),
+            expire="expire" in event.extensions,
+            input=input_,
+            origin=signals.origin_of(event),
+            seen=signals.seen_of(event),
+        )
+
+    def _feature(self, event: Event, record: Record) -> Item:
+        feature = Feature.from_event(event)
+        self.check(feature)
+        words = feature.kind == "caption"
+        return Item(
+            id=event.id,
+            offset=record.offset,
+            source=source_of(feature),
+            end=feature.end,
+            evidence=feature.evidence if words else "",
+            expects=feature.expects,
+            payload=Held(feature, record),
+        )
 
     def check(self, feature: Feature) -> None:
         """Raises Refused for a vector that the fusion model cannot read."""
@@ -333,11 +321,27 @@ class JoinAgent(Agent):
             )
 
 
-def source_of(modality: str, kind: str, channel: str) -> str:
-    """Which source a feature counts for: what was heard on a channel, chat, or pictures."""
-    if modality == Modality.IMAGE:
+def rules_of(settings: Settings) -> Rules:
+    """How the settings want windows to be cut."""
+    return Rules(
+        length=settings.window_ms,
+        lateness=settings.lateness_ms,
+        kind=settings.window,
+        hop=settings.hop_ms,
+        gap=settings.gap_ms,
+        early=settings.early_ms,
+        correction=settings.correction_ms,
+    )
+
+
+def source_of(feature: Feature) -> str:
+    """Whose sign of life a feature is: what was heard on a channel, chat, or pictures. The words of
+    a caption are nobody's: the agent that made them of it may be far behind the one that hears."""
+    if feature.kind == "caption":
+        return ""
+    if feature.modality is Modality.IMAGE:
         return "images"
-    return f"audio/{channel}" if kind in ("caption", "utterance") else "text"
+    return f"audio/{feature.channel}" if feature.kind == "utterance" else "text"
 
 
 def _evidence(feature: Feature, weight: float) -> Evidence:

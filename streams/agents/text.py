@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from models.base import Encoder, Floats
-from streams.agents import signals
 from streams.agents.base import Agent, Means, Session
+from streams.agents.sparse import Outgoing, SparseSession
 from streams.batching import Batcher
-from streams.delivery import Record, State
+from streams.checkpoints import State
+from streams.delivery import Record
 from streams.events import Event, EventType
 from streams.features import Feature, Modality
 from streams.messages import text_message
@@ -17,47 +18,39 @@ from streams.results import CaptionFinal, result_of
 SOURCE: Final = "tenor/text"
 
 
-class TextSession(Session):
-    """Holds nothing: each event stands for itself."""
+class TextSession(SparseSession):
+    """Messages and notes, and beside them captions, which wait for nothing."""
 
-    over = True
+    def __init__(self, agent: TextAgent, id_: str) -> None:
+        super().__init__(agent, "text", id_)
+        self._text = agent
 
-    def __init__(self, agent: TextAgent) -> None:
-        self._agent = agent
-
-    async def take(self, event: Event, record: Record) -> None:
-        outgoing = await self._answer(event)
-        await self._agent.outbox.deliver([("features", each) for each in outgoing])
-        record.acknowledge()
-
-    async def _answer(self, event: Event) -> list[Event]:
+    async def answer(self, event: Event) -> Outgoing:
         match event.type:
             case EventType.TEXT_MESSAGE:
                 return await self._message(event)
             case EventType.CAPTION_FINAL:
                 return await self._caption(event)
-            case EventType.PROGRESS:
-                return [signals.progress(event.session, event.time, input_="text")]
-            case EventType.SESSION_ENDED:
-                return [signals.ended(event.session, event.time, input_="text")]
         return []
 
-    async def _message(self, event: Event) -> list[Event]:
+    async def _message(self, event: Event) -> Outgoing:
         message = text_message(event)
         if not message.text.strip():
             return []
         speaker = message.speaker or event.channel
-        return [await self._feature(event, message.text, speaker, event.time, message.kind)]
+        return await self._feature(event, message.text, speaker, event.time, message.kind)
 
-    async def _caption(self, event: Event) -> list[Event]:
+    async def _caption(self, event: Event) -> Outgoing:
         caption = result_of(event)
         assert isinstance(caption, CaptionFinal)  # noqa: S101  (the type says so)
-        return [await self._feature(event, caption.text, caption.channel, caption.start, "caption")]
+        return await self._feature(event, caption.text, caption.channel, caption.start, "caption")
 
-    async def _feature(self, event: Event, text: str, channel: str, start: int, kind: str) -> Event:
-        vector = await self._agent.embed.submit(text)
-        encoder = self._agent.encoder
-        return Feature(
+    async def _feature(
+        self, event: Event, text: str, channel: str, start: int, kind: str
+    ) -> Outgoing:
+        vector = await self._text.embed.submit(text)
+        encoder = self._text.encoder
+        feature = Feature(
             session=event.session,
             channel=channel,
             modality=Modality.TEXT,
@@ -69,6 +62,7 @@ class TextSession(Session):
             evidence=event.id,
             kind=kind,
         ).to_event(source=SOURCE, traceparent=event.traceparent)
+        return [("features", feature)]
 
 
 class TextAgent(Agent):
@@ -83,7 +77,10 @@ class TextAgent(Agent):
         self.encoder = encoder
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
-        return TextSession(self)
+        return TextSession(self, session)
+
+    def source(self, event: Event) -> str:
+        return "recognition" if event.type is EventType.CAPTION_FINAL else "text"
 
     def sorted_out(self, record: Record) -> bool:
         """Of the recognition results only final captions are text."""

@@ -56,7 +56,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -69,6 +69,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from streams.agents.base import Agent
 from streams.broker import Broker
+from streams.connection import Connection
 from streams.delivery import Record, producer
 from streams.events import Topics
 from streams.local import Captioner, LocalOutbox, listener
@@ -219,7 +220,7 @@ class _Deaf:
 # --- through Kafka
 
 
-async def measure_kafka(load: Load, speech: Sequence[Pcm], brokers: str) -> dict[str, Any]:
+async def measure_kafka(load: Load, speech: Sequence[Pcm], brokers: Connection) -> dict[str, Any]:
     """The figures of a load on a worker process."""
     prefix = f"capacity-{time.time_ns()}."
     with tempfile.TemporaryDirectory() as folder:
@@ -297,11 +298,11 @@ def _producing(
         process.join()
 
 
-def _produce(load: Load, brokers: str, topics: Topics, parent: Connection) -> None:
+def _produce(load: Load, brokers: Connection, topics: Topics, parent: Pipe) -> None:
     asyncio.run(_send_all(load, brokers, topics, parent))
 
 
-async def _send_all(load: Load, brokers: str, topics: Topics, parent: Connection) -> None:
+async def _send_all(load: Load, brokers: Connection, topics: Topics, parent: Pipe) -> None:
     speech, clock = phrases()[1], asyncio.get_running_loop().time
     async with producer(brokers) as sender:
         parent.send("ready")
@@ -375,7 +376,7 @@ def main() -> None:
         if options.kafka:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             broker = stack.enter_context(Broker(Path(folder)))
-            measure = partial(measure_kafka, speech=speech, brokers=broker.bootstrap)
+            measure = partial(measure_kafka, speech=speech, brokers=Connection(broker.bootstrap))
         most, runs = measure_all(options.sessions, measure, options.seconds)
     results = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",

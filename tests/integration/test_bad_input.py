@@ -21,11 +21,13 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
 from streams import codec
+from streams.connection import Connection
 from streams.deadletters import PREFIX, RawHeaders, error_of
 from streams.delivery import producer
 from streams.events import JSON_TYPE, VECTOR_TYPE, Event, EventType, Topics
+from streams.processes import WorkerProcess
 from streams.replay import Player, Script, load
-from tests.harness import RESULTS, Installation, Worker, events, now
+from tests.harness import RESULTS, Installation, events, now
 
 SESSION, CLEAN = "call-mixed", "call-clean"
 SOURCE = "test/bad"
@@ -311,7 +313,7 @@ async def finished(installation: Installation, letters: int) -> None:
     await installation.read(["deadletters"], count=letters, s=20)
 
 
-async def run(installation: Installation, worker: Worker, script: Script) -> Outcome:
+async def run(installation: Installation, worker: WorkerProcess, script: Script) -> Outcome:
     start = now() - 60_000
     bad = everything_bad(script, start)
     await play(installation, script, CLEAN, start, [])
@@ -329,7 +331,7 @@ async def run(installation: Installation, worker: Worker, script: Script) -> Out
 
 @pytest.fixture(scope="module")
 def outcome(
-    kafka: str, demo_call: Path, tmp_path_factory: pytest.TempPathFactory
+    kafka: Connection, demo_call: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Outcome]:
     prefix = f"t{uuid.uuid4().hex[:8]}."
     installation = Installation(kafka, Topics.of(prefix), prefix, tmp_path_factory.mktemp("bad"))
@@ -422,7 +424,7 @@ async def test_what_a_producer_has_compressed_is_read(
     await made.make_topics()
     codecs = ("gzip", "snappy", "lz4", "zstd")
     for how in codecs:
-        sender = AIOKafkaProducer(bootstrap_servers=made.brokers, compression_type=how)
+        sender = AIOKafkaProducer(**made.brokers.options(), compression_type=how)
         await sender.start()
         try:
             await sender.send_and_wait(made.topics.text, how.encode() * 100)

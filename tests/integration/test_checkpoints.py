@@ -1,38 +1,81 @@
-"""What is kept of a session comes back whole, every time."""
+"""Checkpoints on a real Kafka: they come back whole, every time, and a zombie cannot spoil them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from streams.delivery import KafkaCheckpoints, KafkaOutbox, State, producer
-from streams.metrics import Metrics
+import pytest
+
+from streams.checkpoints import KafkaCheckpoints
+from streams.delivery import producer
 from tests.harness import Installation, now
 
 PARTITION = 2
+Make = Callable[[], Installation]
 
 
-async def test_the_last_state_of_each_session_is_loaded(
-    installation: Callable[[], Installation],
-) -> None:
-    tenor = installation()
-    await tenor.make_topics()
-    checkpoints = KafkaCheckpoints(tenor.brokers, tenor.topics)
-    assert await checkpoints.load("audio", PARTITION) == {}
-    last = await _write(tenor)
-    for _ in range(5):
-        assert await checkpoints.load("audio", PARTITION) == last
-    assert await checkpoints.load("audio", PARTITION + 1) == {}
-    assert await checkpoints.load("join", PARTITION) == {"call/1": {"done": -1}}
-
-
-async def _write(tenor: Installation) -> dict[str, State]:
+@asynccontextmanager
+async def checkpoints(tenor: Installation) -> AsyncIterator[KafkaCheckpoints]:
     sender = producer(tenor.brokers)
     await sender.start()
-    outbox = KafkaOutbox(sender, tenor.topics, Metrics(), now)
     try:
-        await outbox.checkpoint("join", PARTITION, "call/1", {"done": -1})
-        for step in range(300):
-            await outbox.checkpoint("audio", PARTITION, f"call/{step % 7}", {"done": step})
+        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now)
     finally:
         await sender.stop()
-    return {f"call/{step % 7}": {"done": step} for step in range(293, 300)}
+
+
+@pytest.fixture
+async def tenor(installation: Make) -> Installation:
+    made = installation()
+    await made.make_topics()
+    return made
+
+
+async def test_the_last_state_of_each_session_is_there(tenor: Installation) -> None:
+    async with checkpoints(tenor) as kept:
+        audio, join = await kept.claim("audio", PARTITION), await kept.claim("join", PARTITION)
+        assert audio.states == join.states == {}
+        await join.keep("call/1", {"done": -1})
+        for step in range(300):
+            await audio.keep(f"call/{step % 7}", {"done": step})
+        for _ in range(5):
+            found = await kept.claim("audio", PARTITION)
+            assert found.states == {f"call/{step % 7}": {"done": step} for step in range(293, 300)}
+        assert (await kept.claim("audio", PARTITION + 1)).states == {}
+        assert (await kept.claim("join", PARTITION)).states == {"call/1": {"done": -1}}
+
+
+async def test_what_a_former_owner_still_writes_has_no_effect(tenor: Installation) -> None:
+    async with checkpoints(tenor) as kept:
+        former = await kept.claim("join", PARTITION)
+        await former.keep("call", {"done": 1})
+        owner = await kept.claim("join", PARTITION)
+        await owner.keep("call", {"done": 2})
+        await former.keep("call", {"done": 1})
+        await former.keep("other", {"done": 1})
+        assert (await kept.claim("join", PARTITION)).states == {"call": {"done": 2}}
+
+
+async def test_of_many_that_claim_at_once_each_gets_its_turn(tenor: Installation) -> None:
+    async with checkpoints(tenor) as kept:
+        claims = [kept.claim("join", PARTITION) for _ in range(5)]
+        ledgers = await asyncio.gather(*claims)
+        for place, ledger in enumerate(ledgers):
+            await ledger.keep("call", {"by": place})
+        (last,) = (await kept.claim("join", PARTITION)).states.values()
+        assert last["by"] in range(5)
+
+
+async def test_records_that_are_no_checkpoints_are_left_out(tenor: Installation) -> None:
+    async with checkpoints(tenor) as kept:
+        owner = await kept.claim("join", 0)
+        await owner.keep("call", {"done": 1})
+        key = f"join/{owner.owner}/call".encode()
+        for broken in (b"nonsense", b"[1]", b"null", b"[" * 100_000, None):
+            await tenor.send_raw("checkpoints", (key, broken, []))
+        await tenor.send_raw("checkpoints", (b"\xff/\xff", b"{}", []), (b"/", b"{}", []))
+        for partition in range(6):
+            found = await kept.claim("join", partition)
+            assert found.states in ({}, {"call": {"done": 1}})

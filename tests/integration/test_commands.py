@@ -16,10 +16,15 @@ import pytest
 import soundfile
 
 from streams.broker import free_ports
+from streams.connection import Connection
 from streams.events import EventType, Topics
-from tests.harness import Installation, Worker
+from streams.processes import WorkerProcess
+from tests.harness import Installation
 
-COMMANDS = ("broker", "worker", "replay", "watch", "demo", "export", "transcribe", "eval")
+COMMANDS = (
+    *("broker", "worker", "replay", "watch", "demo", "export", "transcribe", "eval"),
+    *("deadletters", "prove"),
+)
 PATIENCE_S = 60
 TENOR = [sys.executable, "-m", "streams.cli"]
 
@@ -121,7 +126,9 @@ def test_what_cannot_be_played_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def installation(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(
+    kafka: Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
     prefix = f"commands-{free_ports(1)[0]}."
     made = Installation(kafka, Topics.of(prefix), prefix, tmp_path_factory.mktemp("commands"))
     asyncio.run(made.make_topics())
@@ -130,7 +137,7 @@ def installation(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def worker(installation: Installation) -> Worker:
+def worker(installation: Installation) -> WorkerProcess:
     """One that only looks at pictures: it is ready sooner."""
     started = installation.start_worker(["images"])
     started.ready()
@@ -148,7 +155,7 @@ def test_a_plain_file_can_be_played(installation: Installation, tmp_path: Path) 
 
 
 def test_a_replay_is_seen_by_a_watch(
-    installation: Installation, worker: Worker, demo_call: Path
+    installation: Installation, worker: WorkerProcess, demo_call: Path
 ) -> None:
     arguments = ("--speed", "0", "--session", "call-1")
     played = tenor("replay", str(demo_call), *arguments, **installation.settings)
@@ -175,6 +182,6 @@ def test_a_replay_is_seen_by_a_watch(
     assert "Traceback" not in errors
 
 
-def test_a_worker_ends_well_when_it_is_asked_to(worker: Worker) -> None:
+def test_a_worker_ends_well_when_it_is_asked_to(worker: WorkerProcess) -> None:
     assert worker.stop() == 0
     assert "Traceback" not in worker.log.read_text()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from streams.broker import free_ports
+from streams.connection import Connection
 from streams.events import Topics
 from streams.results import CaptionFinal, Gap, Result, SentimentSession, Silence, result_event
 from tests.harness import Installation
@@ -38,7 +39,9 @@ def call(session: str) -> list[Result]:
 
 
 @pytest.fixture(scope="module")
-def installation(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(
+    kafka: Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
     """Topics with two sessions, one of them over, and the repeats and dirt that occur."""
     prefix = f"export-{free_ports(1)[0]}."
     made = Installation(kafka, Topics.of(prefix), prefix, tmp_path_factory.mktemp("export"))
@@ -117,7 +120,7 @@ def test_an_unknown_session_is_an_error_and_leaves_no_file(
     assert not file.exists()
 
 
-def test_topics_that_are_not_there_hold_nothing(kafka: str, tmp_path: Path) -> None:
+def test_topics_that_are_not_there_hold_nothing(kafka: Connection, tmp_path: Path) -> None:
     nowhere = Installation(kafka, Topics.of("nowhere."), "nowhere.", tmp_path)
     done = export(nowhere, "--session", "call-1")
     assert done.returncode == 1

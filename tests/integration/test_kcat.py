@@ -17,6 +17,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
 
 from streams.codec import decode, encode, format_time
+from streams.connection import Connection
 from streams.events import CodecError, Event, EventType
 from streams.messages import TextMessage, text_message
 from streams.records import LenientRecords
@@ -45,9 +46,9 @@ def kcat(*arguments: str) -> str:
     return ran.stdout
 
 
-async def new_topic(brokers: str) -> str:
+async def new_topic(brokers: Connection) -> str:
     name = f"kcat-{uuid.uuid4().hex[:8]}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    admin = AIOKafkaAdminClient(**brokers.options())
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
@@ -56,16 +57,18 @@ async def new_topic(brokers: str) -> str:
     return name
 
 
-async def written(brokers: str, topic: str, value: Path, headers: dict[str, str]) -> ConsumerRecord:
+async def written(
+    brokers: Connection, topic: str, value: Path, headers: dict[str, str]
+) -> ConsumerRecord:
     """The record that kcat makes of a file and headers, with key call-1."""
     options = [option for name, text in headers.items() for option in ("-H", f"{name}={text}")]
-    arguments = ("-P", "-b", brokers, "-t", topic, "-k", "call-1", *options, str(value))
+    arguments = ("-P", "-b", str(brokers), "-t", topic, "-k", "call-1", *options, str(value))
     await asyncio.to_thread(kcat, *arguments)
     return await first(brokers, topic)
 
 
-async def first(brokers: str, topic: str) -> ConsumerRecord:
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=brokers, auto_offset_reset="earliest")
+async def first(brokers: Connection, topic: str) -> ConsumerRecord:
+    consumer = AIOKafkaConsumer(topic, **brokers.options(), auto_offset_reset="earliest")
     await consumer.start()
     try:
         return await asyncio.wait_for(consumer.getone(), 60)
@@ -73,7 +76,7 @@ async def first(brokers: str, topic: str) -> ConsumerRecord:
         await consumer.stop()
 
 
-async def test_six_headers_make_an_event(kafka: str, tmp_path: Path) -> None:
+async def test_six_headers_make_an_event(kafka: Connection, tmp_path: Path) -> None:
     file = tmp_path / "message.txt"
     file.write_text("grüß dich", encoding="utf-8")
     record = await written(kafka, await new_topic(kafka), file, HEADERS)
@@ -83,7 +86,7 @@ async def test_six_headers_make_an_event(kafka: str, tmp_path: Path) -> None:
     assert text_message(event) == TextMessage("grüß dich")
 
 
-async def test_media_arrive_byte_for_byte(kafka: str, tmp_path: Path) -> None:
+async def test_media_arrive_byte_for_byte(kafka: Connection, tmp_path: Path) -> None:
     file = tmp_path / "chunk.raw"
     file.write_bytes(bytes(range(256)) * 250)
     headers = HEADERS | {
@@ -98,7 +101,7 @@ async def test_media_arrive_byte_for_byte(kafka: str, tmp_path: Path) -> None:
     assert event.data == file.read_bytes()
 
 
-async def test_a_forgotten_header_is_named(kafka: str, tmp_path: Path) -> None:
+async def test_a_forgotten_header_is_named(kafka: Connection, tmp_path: Path) -> None:
     file = tmp_path / "message.txt"
     file.write_text("hello")
     headers = {name: text for name, text in HEADERS.items() if name != "ce_time"}
@@ -108,7 +111,7 @@ async def test_a_forgotten_header_is_named(kafka: str, tmp_path: Path) -> None:
     assert caught.value.reason == "missing-header"
 
 
-async def test_kcat_reads_what_we_write(kafka: str) -> None:
+async def test_kcat_reads_what_we_write(kafka: Connection) -> None:
     topic = await new_topic(kafka)
     event = Event(
         type=EventType.TEXT_MESSAGE,
@@ -121,10 +124,10 @@ async def test_kcat_reads_what_we_write(kafka: str) -> None:
         data="schönen Tag".encode(),
     )
     key, value, headers = encode(event)
-    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+    async with AIOKafkaProducer(**kafka.options()) as producer:
         await producer.send_and_wait(topic, value, key=key, headers=headers)
     shown = await asyncio.to_thread(
-        kcat, "-C", "-b", kafka, "-t", topic, "-e", "-q", "-o", "beginning", "-f", "%k|%s|%h"
+        kcat, "-C", "-b", str(kafka), "-t", topic, "-e", "-q", "-o", "beginning", "-f", "%k|%s|%h"
     )
     shown_key, shown_value, shown_headers = shown.split("|")
     assert (shown_key, shown_value) == ("call-ö", "schönen Tag")
@@ -142,10 +145,10 @@ async def test_kcat_reads_what_we_write(kafka: str) -> None:
 
 
 async def test_a_header_name_that_is_not_utf8_stops_no_consumer(
-    kafka: str, monkeypatch: pytest.MonkeyPatch
+    kafka: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = await new_topic(kafka)
-    wrong = [os.fsencode(part) for part in (KCAT, "-P", "-b", kafka, "-t", topic, "-H")]
+    wrong = [os.fsencode(part) for part in (KCAT, "-P", "-b", str(kafka), "-t", topic, "-H")]
     command = [*wrong, b"\xff\xfe=1"]
     await asyncio.to_thread(subprocess.run, command, input=b"poison\n", check=True, timeout=60)
     monkeypatch.setattr(fetcher, "MemoryRecords", LenientRecords)

@@ -8,15 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.checkpoints import KafkaCheckpoints
 from streams.context import Context
-from streams.delivery import KafkaCheckpoints, KafkaOutbox, producer
+from streams.delivery import producer
 from streams.events import Event, EventType
-from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.texts import FixedTexts, TextReader, Unassigned
+from streams.texts import AGENT, POSITION, FixedTexts, TextReader, Unassigned
 from streams.topics import ensure_topics
 from tests.harness import Installation, now
 
@@ -40,23 +38,25 @@ def unexpected(error: BaseException) -> None:
 
 
 @asynccontextmanager
-async def reading(tenor: Installation) -> AsyncIterator[TextReader]:
-    """A reader as a worker has one, on the only partition."""
+async def checkpoints(tenor: Installation) -> AsyncIterator[KafkaCheckpoints]:
     sender = producer(tenor.brokers)
     await sender.start()
-    reader = TextReader(
-        tenor.brokers,
-        settings(tenor),
-        KafkaOutbox(sender, tenor.topics, Metrics(), now),
-        KafkaCheckpoints(tenor.brokers, tenor.topics),
-        unexpected,
-    )
     try:
-        await reader.assign(0)
-        yield reader
+        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now)
     finally:
-        await reader.close()
         await sender.stop()
+
+
+@asynccontextmanager
+async def reading(tenor: Installation) -> AsyncIterator[TextReader]:
+    """A reader as a worker has one, on the only partition."""
+    async with checkpoints(tenor) as kept:
+        reader = TextReader(tenor.brokers, settings(tenor), kept, unexpected)
+        try:
+            await reader.assign(0)
+            yield reader
+        finally:
+            await reader.close()
 
 
 def typed(session: str, number: int, *terms: str) -> Event:
@@ -75,14 +75,10 @@ def terms(context: Context) -> list[str]:
     return [term for text in context.texts for term in text.terms]
 
 
-async def committed(tenor: Installation) -> int:
-    admin = AIOKafkaAdminClient(bootstrap_servers=tenor.brokers)
-    await admin.start()
-    try:
-        offsets = await admin.list_consumer_group_offsets(f"{settings(tenor).group}-context")
-        return int(offsets[TopicPartition(tenor.topics.text, 0)].offset)
-    finally:
-        await admin.close()
+async def position(tenor: Installation) -> int:
+    """What a reader would go on from."""
+    async with checkpoints(tenor) as kept:
+        return int((await kept.claim(AGENT, 0)).states[POSITION]["next"])
 
 
 async def test_what_was_written_before_the_question_is_known(tenor: Installation) -> None:
@@ -112,8 +108,8 @@ async def test_a_restart_in_the_middle_changes_nothing(tenor: Installation) -> N
     await tenor.send("text", *events[:12])
     async with reading(tenor) as reader:
         await reader.context(0, "call-1")
-        assert await committed(tenor) == 12
         await tenor.send("text", *events[12:20])  # nobody asks: not read
+    assert await position(tenor) == 12
     await tenor.send("text", *events[20:])
     async with reading(tenor) as reader:
         again = [(await reader.context(0, session)).texts for session in SESSIONS]
@@ -121,24 +117,16 @@ async def test_a_restart_in_the_middle_changes_nothing(tenor: Installation) -> N
     assert [[term for text in texts for term in text.terms] for texts in again] == whole
 
 
-async def test_what_was_kept_but_not_committed_is_read_twice_and_known_once(
+async def test_what_was_kept_before_the_position_is_read_twice_and_known_once(
     tenor: Installation,
 ) -> None:
-    sender = producer(tenor.brokers)
     await tenor.send("text", *(typed("call-1", number, f"Term{number}") for number in range(5)))
     async with reading(tenor) as reader:
         before = await reader.context(0, "call-1")
-    other = settings(tenor).model_copy(update={"group": "another"})  # it has committed nothing
-    await sender.start()
-    try:
-        outbox = KafkaOutbox(sender, tenor.topics, Metrics(), now)
-        checkpoints = KafkaCheckpoints(tenor.brokers, tenor.topics)
-        reader = TextReader(tenor.brokers, other, outbox, checkpoints, unexpected)
-        await reader.assign(0)
+    async with checkpoints(tenor) as kept:
+        await (await kept.claim(AGENT, 0)).keep(POSITION, {"next": 2})
+    async with reading(tenor) as reader:
         assert (await reader.context(0, "call-1")).texts == before.texts
-        await reader.close()
-    finally:
-        await sender.stop()
 
 
 async def test_what_is_forgotten_stays_forgotten(tenor: Installation) -> None:
@@ -159,7 +147,7 @@ async def test_what_is_no_text_is_passed_over(tenor: Installation) -> None:
     await tenor.send("text", end, typed("call-1", 2, "Two"))
     async with reading(tenor) as reader:
         assert terms(await reader.context(0, "call-1")) == ["One", "Two"]
-        assert await committed(tenor) == 5
+    assert await position(tenor) == 5
 
 
 async def test_a_partition_that_went_away_is_not_asked(tenor: Installation) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -18,13 +18,16 @@ from typing import Any, Final, TypeVar, cast
 from hypothesis import strategies as st
 
 from streams import codec
+from streams.agents.audio import AudioAgent
 from streams.agents.base import Agent, Means
 from streams.agents.join import JoinAgent, Judgement
-from streams.delivery import Checkpoints, Outbox, Record, State
+from streams.checkpoints import Checkpoints, Ledger, State, Succession
+from streams.delivery import Outbox, Record
 from streams.events import Event, EventType
 from streams.features import Feature
 from streams.metrics import Metrics
 from streams.offsets import OffsetTracker
+from streams.results import PROVISIONAL
 from streams.settings import Settings
 from tests.property.standins import T0, TEXT, VOICE, Models, listening
 
@@ -69,7 +72,8 @@ class World:
     log: Sequence[Event]
     delivered: list[tuple[str, Event]] = field(default_factory=list)
     dead_letters: set[tuple[int, str]] = field(default_factory=set)
-    states: dict[str, str] = field(default_factory=dict)
+    checkpoints: list[tuple[str, str, str]] = field(default_factory=list)
+    """Owner, session or '' for a claim, and what was kept, or after whom was claimed."""
     position: int = 0
     handed: int = -1
     """The last record of the log that was given to an agent in any life."""
@@ -81,13 +85,16 @@ class World:
         for topic, event in self.delivered:
             if event.type in (EventType.PROGRESS, EventType.CAPTION_PARTIAL):
                 continue
+            if PROVISIONAL in event.extensions:
+                continue
             content = (topic, event.type, event.channel, event.time, event.extensions, event.data)
             assert found.setdefault(event.id, content) == content, "an id with two contents"
         return found | {f"dead letter {each}": each for each in self.dead_letters}
 
     def said(self, *types: EventType) -> list[dict[str, Any]]:
         """The JSON results of these types, each once, in the order of their spans."""
-        events = {event.id: event for _, event in self.delivered if event.type in types}
+        final = [event for _, event in self.delivered if PROVISIONAL not in event.extensions]
+        events = {event.id: event for event in final if event.type in types}
         values: list[dict[str, Any]] = [json.loads(event.data) for event in events.values()]
         return sorted(values, key=lambda value: (value["start"], value["end"]))
 
@@ -109,14 +116,24 @@ class Desk:
     async def dead_letter(self, record: Record, reason: str, message: str) -> None:
         await self._call([lambda: self.world.dead_letters.add((record.offset, reason))])
 
-    async def checkpoint(self, agent: str, partition: int, session: str, state: State) -> None:
-        text = json.dumps(state)
-        await self._call([lambda: self.world.states.update({session: text})])
+    async def claim(self, agent: str, partition: int) -> Ledger:
+        owner = str(len(self.world.checkpoints))
+        after = self._read().owner
+        await self._call([lambda: self.world.checkpoints.append((owner, "", after))])
+        return Page(self, owner, self._read().states)
 
-    async def load(self, agent: str, partition: int) -> dict[str, State]:
-        found = {session: json.loads(text) for session, text in self.world.states.items()}
-        await asyncio.sleep(0)
-        return found
+    def keep(self, owner: str, session: str, state: State) -> Awaitable[None]:
+        text = json.dumps(state)
+        return self._call([lambda: self.world.checkpoints.append((owner, session, text))])
+
+    def _read(self) -> Succession:
+        succession = Succession()
+        for owner, session, text in self.world.checkpoints:
+            if session:
+                succession.keep(owner, session, json.loads(text))
+            else:
+                succession.claim(owner, text)
+        return succession
 
     async def _call(self, effects: Sequence[Callable[[], object]]) -> None:
         await asyncio.sleep(0)
@@ -136,6 +153,18 @@ class Desk:
         await asyncio.sleep(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`Ledger` of a desk."""
+
+    desk: Desk
+    owner: str
+    states: dict[str, State]
+
+    async def keep(self, session: str, state: State) -> None:
+        await self.desk.keep(self.owner, session, state)
+
+
 class Assignment:
     """The partition in an agent's hands, from the committed position on."""
 
@@ -144,25 +173,36 @@ class Assignment:
         self._agent = agent
         self._tracker = OffsetTracker()
         self._moved = asyncio.Event()
+        self._dropped = False
         self._over = False
 
     async def work(self, *, paced: bool) -> None:
         """Hands the log over and waits until all of it is acknowledged. Paced: one by one."""
-        for offset in range(self._world.position, len(self._world.log)):
-            await self._agent.handle(self._record(offset))
-            while paced and self._busy():  # noqa: ASYNC110  (a lane tells nobody)
-                await asyncio.sleep(0.0005)
+        await self.hand_over(paced=paced)
         while self._tracker.in_flight(PLACE):
             self._moved.clear()
             await self._moved.wait()
 
+    async def hand_over(self, *, paced: bool) -> None:
+        await self._agent.assign({0})
+        for offset in range(self._world.position, len(self._world.log)):
+            await self._agent.handle(self._record(offset))
+            while paced and self._busy():  # noqa: ASYNC110  (a lane tells nobody)
+                await asyncio.sleep(0.0005)
+
     def _busy(self) -> bool:
         return any(lane.busy for lane in self._agent._lanes.values())
 
+    def drop(self) -> None:
+        """The position is committed; what is acknowledged from now on has no effect."""
+        if not self._dropped:
+            position = self._tracker.position(PLACE)
+            self._world.position = self._world.position if position is None else position
+        self._dropped = True
+
     def end(self) -> None:
-        """The position is committed; what is acknowledged from now on breaks a promise."""
-        position = self._tracker.position(PLACE)
-        self._world.position = self._world.position if position is None else position
+        """What is acknowledged from now on breaks a promise."""
+        self.drop()
         self._over = True
 
     def _record(self, offset: int) -> Record:
@@ -172,6 +212,8 @@ class Assignment:
         def acknowledge() -> None:
             if self._over:
                 self._world.broken_promises.append(f"{offset} acknowledged after revocation")
+            elif self._dropped:
+                return
             elif not self._tracker.done(PLACE, offset, token):
                 self._world.broken_promises.append(f"{offset} acknowledged twice")
             self._moved.set()
@@ -186,7 +228,7 @@ class Assignment:
             value,
             tuple(headers),
             acknowledge,
-            lambda: not self._over,
+            lambda: not self._dropped,
             timestamp=offset,
         )
 
@@ -224,6 +266,7 @@ class Process:
             {*both, self._failed}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
         )
         if revoked:
+            assignment.drop()
             await self.agent.revoke({0})
         assignment.end()
         work.cancel()
@@ -236,7 +279,8 @@ class Process:
     async def close(self) -> None:
         await self.agent.close()
         await self._models.close()
-        assert self.agent._room._free == self.agent._room._size
+        assert self.agent._room.empty
+        assert not isinstance(self.agent, AudioAgent) or self.agent.backlog.empty
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -53,8 +53,8 @@ def end(session: str, time: int = T0) -> Event:
     return Event(EventType.SESSION_ENDED, f"end-{session}", "test", session, time)
 
 
-def tick(session: str, time: int, *channels: str) -> Event:
-    return signals.tick(session, time, agent="audio", idle=channels)
+def tick(session: str, time: int, *channels: str, seen: int = 1_000_000) -> Event:
+    return signals.tick(session, time, agent="audio", idle=channels, seen=seen)
 
 
 def sound(loud: bool, samples: int, seed: int = 0) -> Pcm:
@@ -138,7 +138,8 @@ def sessions(draw: st.DrawFn, session: str) -> list[Event]:
     log = draw(interleaved(streams))
     if draw(st.booleans()):
         idle = draw(st.sets(st.sampled_from(names), min_size=1))
-        log.insert(draw(st.integers(0, len(log))), tick(session, T0, *idle))
+        seen = st.sampled_from([0, 3, 8, 1_000_000])
+        log.insert(draw(st.integers(0, len(log))), tick(session, T0, *idle, seen=draw(seen)))
     log.insert(draw(st.sampled_from([len(log), len(log), len(log) // 2])), end(session))
     return [*log, end(session, T0 + 60_000)]
 

@@ -331,11 +331,11 @@ async def test_what_a_revoked_partition_loads_late_is_not_kept() -> None:
     assignment = Assignment(world, process.agent)
     handing = asyncio.create_task(assignment.work(paced=False))
     await asyncio.sleep(0)  # it is reading
+    assignment.drop()
     await process.agent.revoke({0})
     assignment.end()
-    world.states["one"] = json.dumps(
-        {"done": 1, "channels": {}, "heard": []}
-    )  # by who had it meanwhile
+    done = json.dumps({"done": 1, "channels": {}, "heard": [], "latest": {}})
+    world.checkpoints += [("other", "", ""), ("other", "one", done)]  # by who had it meanwhile
     await asyncio.sleep(0.01)
     handing.cancel()
     await process.assigned(paced=False)

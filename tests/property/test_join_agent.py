@@ -1,104 +1,53 @@
 """The join agent, killed at any moment: the sentiment is that of a calm run.
 
 Its input is what the other agents write, with what their own restarts and other producers add:
-features that come again, signals in any order, ticks, and vectors of an unknown encoder.
+features that come again, signals in any order and late, ticks, and vectors of an unknown encoder.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.base import Encoder
 from streams.agents import signals
+from streams.agents.join import JoinAgent, JoinSession
 from streams.events import Event, EventType
-from streams.features import Feature, Modality
+from streams.features import Modality
+from tests.property import agents
 from tests.property.agents import (
     T0,
-    TEXT,
-    VOICE,
     Blow,
+    Desk,
+    MakeAgent,
+    Process,
     World,
     a_revocation_changes_nothing,
     crashes_change_nothing,
     interleaved,
-    joining,
     live,
     undisturbed,
 )
-
-CHANNELS = ("agent", "customer")
-SOURCES = ("audio/agent", "audio/customer", "text", "images")
-UNKNOWN = Encoder("unknown-of-tests", "1", 3)
-
-
-def feature(
-    modality: Modality,
-    time: int,
-    evidence: str,
-    *,
-    session: str = "one",
-    channel: str = "agent",
-    kind: str = "message",
-    expects: str = "",
-    encoder: Encoder | None = None,
-) -> Event:
-    made = encoder or {Modality.VOICE: VOICE, Modality.TEXT: TEXT}.get(modality, UNKNOWN)
-    return Feature(
-        session=session,
-        channel=channel,
-        modality=modality,
-        start=T0 + max(0, time - 900),
-        end=T0 + time,
-        encoder=made.id,
-        revision=made.revision,
-        vector=np.ones(3, np.float32),
-        evidence=evidence,
-        expects=expects,
-        kind=kind,
-    ).to_event(source="test")
-
-
-def utterance(time: int, channel: str, session: str = "one") -> tuple[Event, Event]:
-    """Voice and words of what was said until `time`."""
-    name = f"{channel}-{time}"
-    voice = feature(
-        Modality.VOICE,
-        time,
-        name,
-        session=session,
-        channel=channel,
-        kind="utterance",
-        expects=name,
-    )
-    words = feature(Modality.TEXT, time, name, session=session, channel=channel, kind="caption")
-    return voice, words
-
-
-def progress(time: int, source: str, session: str = "one") -> Event:
-    input_, _, channel = source.partition("/")
-    return signals.progress(session, T0 + time, input_=input_, channel=channel)
-
-
-def ended(input_: str, session: str = "one") -> Event:
-    return signals.ended(session, T0, input_=input_)
-
-
-def tick(idle: Sequence[str], until: int = 0, session: str = "one", expire: bool = False) -> Event:
-    return signals.tick(
-        session, T0, agent="join", idle=idle, until=T0 + until if until else 0, expire=expire
-    )
-
-
-def finish(session: str) -> list[Event]:
-    return [*(ended(each, session) for each in ("audio", "text", "images")), expiry(session)]
-
-
-def expiry(session: str) -> Event:
-    return tick((), session=session, expire=True)
+from tests.property.features_log import (
+    CHANNELS,
+    INPUTS,
+    SOURCES,
+    UNKNOWN,
+    ended,
+    expiry,
+    feature,
+    finish,
+    joining,
+    joining_with,
+    makers,
+    progress,
+    tick,
+    utterance,
+)
 
 
 @st.composite
@@ -106,6 +55,8 @@ def anything(draw: st.DrawFn, session: str) -> list[Event]:
     """Events of a session in an order that no agent would write."""
     times = st.integers(1, 25_000)
     sources = st.sampled_from(SOURCES)
+    inputs = st.sampled_from(INPUTS)
+    origins = st.integers(-1, 9)
     pairs = st.builds(utterance, times, st.sampled_from(CHANNELS), st.just(session))
     one = st.one_of(
         pairs.map(list),
@@ -116,17 +67,27 @@ def anything(draw: st.DrawFn, session: str) -> list[Event]:
             times,
             st.sampled_from([Modality.TEXT, Modality.IMAGE]),
         ),
-        st.builds(lambda time, source: [progress(time, source, session)], times, sources),
         st.builds(
-            lambda idle, until: [tick(sorted(idle), until, session)],
-            st.sets(sources),
-            st.sampled_from([0, 5000, 12_000]),
+            lambda *values: [progress(*values)],
+            times,
+            sources,
+            st.just(session),
+            origins,
+            st.sampled_from([(), (), (), INPUTS, ("audio", "text")]),
         ),
-        st.sampled_from(("audio", "text", "images")).map(lambda each: [ended(each, session)]),
+        st.builds(
+            lambda *values: [tick(*values)],
+            inputs,
+            st.sets(sources).map(sorted),
+            st.sampled_from([0, 5000, 12_000]),
+            st.just(session),
+            st.integers(0, 9),
+        ),
+        st.builds(lambda *values: [ended(*values)], inputs, st.just(session), origins),
         st.just(
             [feature(Modality.TEXT, 1000, "unknown", session=session, encoder=UNKNOWN)],
         ),
-        st.just([expiry(session)]),
+        st.integers(-1, 20).map(lambda seen: [expiry(session, seen)]),
     )
     log = [event for events in draw(st.lists(one, max_size=18)) for event in events]
     for event in draw(st.lists(st.sampled_from(log), max_size=4)) if log else []:
@@ -158,29 +119,32 @@ def logs(draw: st.DrawFn) -> list[Event]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(logs(), st.data())
-def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
-    crashes_change_nothing("features", log, joining, data)
+@given(logs(), makers, st.data())
+def test_crashes_change_nothing(log: list[Event], make: MakeAgent, data: st.DataObject) -> None:
+    crashes_change_nothing("features", log, make, data)
 
 
 @settings(max_examples=60, deadline=None)
-@given(logs(), st.data())
+@given(logs(), makers, st.data())
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
-    log: list[Event], data: st.DataObject
+    log: list[Event], make: MakeAgent, data: st.DataObject
 ) -> None:
-    a_revocation_changes_nothing("features", log, joining, data)
+    a_revocation_changes_nothing("features", log, make, data)
 
 
 @settings(max_examples=100, deadline=None)
-@given(logs(), st.data())
-def test_features_that_come_again_change_nothing(log: list[Event], data: st.DataObject) -> None:
+@given(logs(), makers, st.data())
+def test_features_that_come_again_change_nothing(
+    log: list[Event], make: MakeAgent, data: st.DataObject
+) -> None:
     """As an upstream agent writes them that was restarted: later, with the same id."""
-    calm, _ = undisturbed("features", log, joining)
+    log = [event for event in log if "seen" not in event.extensions]  # its places would be others
+    calm, _ = undisturbed("features", log, make)
     features = [each for each in log if each.type is EventType.FEATURE]
     again = list(log)
     for event in data.draw(st.lists(st.sampled_from(features), max_size=4)) if features else []:
         again.insert(data.draw(st.integers(again.index(event) + 1, len(again))), event)
-    world, _ = undisturbed("features", again, joining)
+    world, _ = undisturbed("features", again, make)
     assert sentiment(world) == sentiment(calm)
 
 
@@ -234,14 +198,14 @@ def test_the_vectors_of_an_unknown_encoder_are_dead_letters() -> None:
     assert [each["id"] for each in window["evidence"]] == ["known"]
 
 
-def crash_everywhere(log: Sequence[Event]) -> World:
+def crash_everywhere(log: Sequence[Event], make: MakeAgent = joining) -> World:
     """The calm world, after all that have died once have come to the same."""
-    calm, calls = undisturbed("features", log, joining)
+    calm, calls = undisturbed("features", log, make)
     for call in range(calls):
         for part in (0.0, 1.0):
             world = World("features", log)
-            live(world, joining, Blow(call, part))
-            live(world, joining)
+            live(world, make, Blow(call, part))
+            live(world, make)
             assert world.results() == calm.results()
     return calm
 
@@ -258,7 +222,7 @@ def test_a_late_feature_wakes_its_source_also_after_a_crash() -> None:
     log = [
         progress(2000, "audio/customer"),
         progress(2000, "audio/agent"),
-        tick(["audio/customer"]),
+        tick("audio", ["audio/customer"]),
         progress(12_000, "audio/agent"),
         *utterance(3000, "customer"),
         *utterance(18_000, "agent"),
@@ -285,3 +249,120 @@ def test_features_that_the_fusion_model_fails_on_are_dead_letters() -> None:
         for window in calm.said(EventType.SENTIMENT_WINDOW)[:1]
         for each in window["evidence"]
     ] == ["good"]
+
+
+def test_what_is_late_corrects_the_window_and_counts_once_in_the_summary() -> None:
+    log = [
+        progress(0, "audio/agent"),
+        *utterance(3000, "agent"),
+        progress(8000, "audio/agent"),
+        feature(Modality.TEXT, 2000, "late"),
+        *utterance(9000, "agent"),
+        *finish("one"),
+    ]
+    calm = crash_everywhere(log, joining_with(correction_ms=10_000))
+    assert not calm.dead_letters
+    together = [each for each in calm.said(EventType.SENTIMENT_WINDOW) if not each["channel"]]
+    told = [(each["start"] - T0, each["revision"], len(each["evidence"])) for each in together]
+    assert told == [(0, 0, 2), (0, 1, 3), (5000, 0, 2)]
+    (summary,) = calm.said(EventType.SENTIMENT_SESSION)
+    assert summary["channels"][""]["windows"] == 2
+    assert summary["channels"][""]["first"] == together[1]["score"]
+    assert summary["captions"] == 2
+
+
+class Letters(set[tuple[int, str]]):
+    """Dead letters, counted."""
+
+    written = 0
+
+    def add(self, letter: tuple[int, str]) -> None:
+        self.written += 1
+        super().add(letter)
+
+
+def test_a_feature_of_many_windows_is_refused_once() -> None:
+    log = [*utterance(4000, "agent"), feature(Modality.TEXT, 4100, "poison"), *finish("one")]
+    letters = Letters()
+    world = World("features", log, dead_letters=letters)
+    live(world, joining_with(window="hopping", hop_ms=1000))
+    assert letters == {(place, "fusion-failed") for place in range(3)}
+    assert letters.written == 3
+    assert not world.said(EventType.SENTIMENT_SESSION)
+
+
+def test_a_caption_in_many_windows_counts_once() -> None:
+    log = [*utterance(4000, "agent"), *utterance(6000, "agent"), *finish("one")]
+    world, _ = undisturbed("features", log, joining_with(window="hopping", hop_ms=1000))
+    (summary,) = world.said(EventType.SENTIMENT_SESSION)
+    assert summary["captions"] == 2
+    assert summary["channels"][""]["windows"] == 7
+
+
+def test_provisional_results_say_what_is_known_so_far() -> None:
+    shown: list[dict[str, Any]] = []
+    log = [
+        *(progress(0, f"audio/{name}") for name in CHANNELS),
+        *utterance(1500, "agent")[:1],
+        *(progress(3200, f"audio/{name}") for name in CHANNELS),
+        utterance(1500, "agent")[1],
+        *(progress(4000, f"audio/{name}") for name in CHANNELS),
+        *finish("one"),
+    ]
+    calm, _ = undisturbed("features", log, joining_with(shown))
+    told = [(each["start"] - T0, each["revision"], len(each["evidence"])) for each in shown]
+    assert told == [(0, 2, 1), (0, 2, 1), (0, 3, 2), (0, 3, 2)]
+    assert [each["revision"] for each in calm.said(EventType.SENTIMENT_WINDOW)] == [0, 0]
+    ids = {event.id for _, event in calm.delivered}
+    assert len(ids) == len(calm.delivered)
+
+
+async def sessions_after(log: Sequence[Event], states: World) -> tuple[Process, JoinSession]:
+    """An agent that has taken this log, and its session `one`."""
+    process = Process(states, joining, Desk(states))
+    await process.agent.assign({0})
+    for offset in range(len(log)):
+        await process.agent.handle(agents.Assignment(states, process.agent)._record(offset))
+    lane = next(iter(process.agent._lanes.values()))
+    while lane.busy:  # noqa: ASYNC110  (a lane tells nobody)
+        await asyncio.sleep(0.001)
+    assert isinstance(lane.session, JoinSession)
+    return process, lane.session
+
+
+@pytest.mark.parametrize(
+    ("log", "after_s"),
+    [
+        ([progress(0, "audio/agent")], 12 * 300),
+        ([progress(0, "audio/agent"), tick("audio", ["audio/agent"])], 300),
+        ([progress(0, "text", inputs=INPUTS), tick("text", ["text"])], 12 * 300),
+        ([feature(Modality.TEXT, 500, "chat"), ended("text")], 10),
+        ([utterance(500, "agent")[0], ended("audio")], 300),
+    ],
+    ids=["live", "idle", "unseen input", "ended", "ended but awaiting words"],
+)
+async def test_a_session_expires_after_its_own_silence(log: list[Event], after_s: float) -> None:
+    process, session = await sessions_after(log, World("features", log))
+    assert session.tick(lambda _: after_s - 0.1) is None
+    event = session.tick(lambda _: after_s)
+    assert event is not None
+    spoken = [place for place, each in enumerate(log) if each.type is not EventType.TICK]
+    assert signals.seen_of(event) == spoken[-1]
+    assert "expire" in event.extensions
+    assert not session.over
+    await process.close()
+
+
+async def test_a_session_that_waits_to_expire_is_unfinished_for_the_next_owner() -> None:
+    log = [feature(Modality.TEXT, 500, "chat"), tick("text", ["text"])]
+    process, session = await sessions_after(log, World("features", log))
+    agent = process.agent
+    assert isinstance(agent, JoinAgent)
+    assert agent.unfinished(session.remember())
+    await process.close()
+    over = [*log, *finish("one")]
+    process, session = await sessions_after(over, World("features", over))
+    assert session.over
+    assert not agent.unfinished(session.remember())
+    assert session.tick(lambda _: 10**9) is None
+    await process.close()

@@ -2,268 +2,281 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.windows import Ended, Event, Item, Outcome, Progress, Rules, SessionWindows, Tick
+from tests.property.sessions import (
+    CHANNELS,
+    HOPPING,
+    INPUTS,
+    KINDS,
+    LATENESS,
+    TUMBLING,
+    Call,
+    Run,
+    as_sets,
+    assert_empty,
+    belonging,
+    calls,
+    items_of,
+    numbered,
+    repeated,
+    told_once,
+    wild_logs,
+    with_restarts,
+)
 
-RULES = Rules(length=5000, lateness=1000)
-SOURCES = ("audio/agent", "audio/customer", "text", "images")
-Draw = st.DrawFn
-Windows = dict[int, tuple[str, ...]]
-
-
-@dataclass
-class Run:
-    """A session fed with a log, and what came of it."""
-
-    windows: SessionWindows = field(default_factory=lambda: SessionWindows(RULES))
-    closed: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
-    late: set[int] = field(default_factory=set)
-    ended: list[int] = field(default_factory=list)
-
-    def feed(self, log: Iterable[Event]) -> Run:
-        for event in log:
-            self.step(event)
-        return self
-
-    def step(self, event: Event) -> Outcome:
-        outcome = self.windows.step(event)
-        for window in outcome.closed:
-            self.closed.append((window.start, tuple(item.id for item in window.items)))
-        self.late |= {event.offset} if outcome.late else set()
-        self.ended += [event.offset] if outcome.ended else []
-        return outcome
-
-    @property
-    def result(self) -> Windows:
-        assert len(dict(self.closed)) == len(self.closed), "a window closed twice"
-        return dict(self.closed)
+CORRECTION = 8000
+kinds = st.sampled_from(KINDS)
+rules_of_any_kind = st.builds(
+    lambda rules, early, correction: replace(rules, early=early, correction=correction),
+    kinds,
+    st.sampled_from([0, 700, 1000]),
+    st.sampled_from([0, 0, CORRECTION]),
+)
 
 
-def numbered(events: Iterable[Event]) -> list[Event]:
-    return [replace(event, offset=offset) for offset, event in enumerate(events)]
-
-
-def merged(draw: Draw, parts: Sequence[list[Event]]) -> list[Event]:
-    """Any interleaving that keeps the order of each part."""
-    turns = [place for place, part in enumerate(parts) for _ in part]
-    iterators = [iter(part) for part in parts]
-    return [next(iterators[turn]) for turn in draw(st.permutations(turns))]
-
-
-def script(draw: Draw, source: str) -> list[Event]:
-    """What one source says: no item ends at or before the progress that was reported before it."""
-    events: list[Event] = []
-    done = 0
-    steps = st.tuples(st.sampled_from(["item", "pair", "progress"]), st.integers(0, 7000))
-    for number, (kind, span) in enumerate(draw(st.lists(steps, max_size=6))):
-        name = f"{source}:{number}"
-        if kind == "progress":
-            done += span
-            events.append(Progress(0, source, done))
-        else:
-            expects = f"{name}:words" if kind == "pair" else ""
-            events.append(Item(name, 0, source, done + 1 + span, name, expects))
-    return events
-
-
-def companions(events: Iterable[Event]) -> list[Event]:
-    return [
-        Item(event.expects, 0, "text", event.end, event.expects)
-        for event in events
-        if isinstance(event, Item) and event.expects
-    ]
-
-
-@st.composite
-def scripts(draw: Draw) -> dict[str, list[Event]]:
-    return {source: script(draw, source) for source in SOURCES}
-
-
-def orderly(draw: Draw, by_source: dict[str, list[Event]]) -> list[Event]:
-    """A log in which all sources report progress; companions come at any time, even at the end."""
-    audio = merged(draw, [by_source[source] for source in SOURCES if source.startswith("audio")])
-    inputs = [
-        [*audio, Ended(0, "audio")],
-        [*by_source["text"], Ended(0, "text")],
-        [*by_source["images"], Ended(0, "images")],
-    ]
-    pairs = [[companion] for companion in companions(audio)]
-    pairs += [[each] for name in ("text", "images") for each in companions(by_source[name])]
-    known = [Progress(0, source, 0) for source in SOURCES]
-    return numbered([*known, *merged(draw, [*inputs, *pairs])])
-
-
-@st.composite
-def orderly_logs(draw: Draw) -> list[Event]:
-    return orderly(draw, draw(scripts()))
-
-
-@st.composite
-def wild_logs(draw: Draw) -> list[Event]:
-    """Anything in any order: late items, sources that fall idle and wake, missing companions."""
-    time = st.integers(0, 40_000)
-    source = st.sampled_from(SOURCES)
-    names = st.integers(0, 10**9).map(str)
-    item = st.builds(Item, names, st.just(0), source, time)
-    event = st.one_of(
-        item,
-        st.builds(lambda each: replace(each, expects=f"{each.id}:words", evidence=each.id), item),
-        st.builds(Progress, st.just(0), source, time),
-        st.builds(Tick, st.just(0), st.frozensets(source), time),
-        st.builds(Ended, st.just(0), st.sampled_from(["audio", "text", "images"])),
-    )
-    events = draw(st.lists(event, max_size=25, unique_by=lambda e: getattr(e, "id", object())))
-    # Some of the companions arrive, some of the items come twice.
-    for extra in (companions(events), [e for e in events if isinstance(e, Item)]):
-        for each in extra:
-            if draw(st.booleans()):
-                events.insert(draw(st.integers(0, len(events))), each)
-    return numbered([*events, Tick(0, expire=True)])
-
-
-logs = st.one_of(orderly_logs(), wild_logs())
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_the_order_between_sources_changes_nothing(data: st.DataObject) -> None:
-    by_source = data.draw(scripts())
-    draw: Draw = data.draw  # type: ignore[assignment]
-    one, other = (Run().feed(orderly(draw, by_source)) for _ in range(2))
-    assert one.result == other.result
-    assert not one.late | other.late
+@settings(max_examples=300, deadline=None)
+@given(calls(), rules_of_any_kind, st.data())
+def test_any_order_within_the_lateness_gives_the_windows_of_the_set(
+    call: Call, rules: Rules, data: st.DataObject
+) -> None:
+    run = Run(rules).feed(repeated(call.log(data.draw), data.draw))
+    assert as_sets(run.finals) == belonging(call.items, rules)
+    assert told_once(run)
+    assert not any(window.revision for window in run.closed)
+    assert not run.late
 
 
 @settings(max_examples=150, deadline=None)
-@given(orderly_logs())
-def test_a_session_ends_with_its_last_event_and_leaves_nothing(log: list[Event]) -> None:
-    run = Run().feed(log)
-    needed = [e for e in log if isinstance(e, Ended) or (isinstance(e, Item) and ":words" in e.id)]
-    assert run.ended[0] == needed[-1].offset
-    state = run.windows.snapshot()
-    assert not run.windows.open
-    assert not run.windows._awaited
-    assert not run.windows._arrived
-    assert not any(state[name] for name in ("marks", "idle", "ended", "sparse"))
+@given(calls(), rules_of_any_kind, st.data())
+def test_the_order_of_items_in_a_window_is_that_of_their_ends(
+    call: Call, rules: Rules, data: st.DataObject
+) -> None:
+    one, other = (Run(rules).feed(call.log(data.draw)) for _ in range(2))
+    assert one.finals == other.finals
+    for window in one.closed:
+        assert [item.end for item in window.items] == sorted(item.end for item in window.items)
 
 
-@settings(max_examples=150, deadline=None)
-@given(logs)
-def test_every_item_is_once_in_the_window_of_its_end_or_late(log: list[Event]) -> None:
-    run = Run().feed(log)
-    items = {e.id: e for e in log if isinstance(e, Item)}
-    placed = [(id_, start) for start, ids in run.result.items() for id_ in ids]
-    assert all(start <= items[id_].end < start + RULES.length for id_, start in placed)
-    late = {e.id for e in log if isinstance(e, Item) and e.offset in run.late}
-    assert len(dict(placed)) == len(placed)
-    assert dict(placed).keys() | late == items.keys()
-    assert not dict(placed).keys() & late
+@settings(max_examples=300, deadline=None)
+@given(calls(), kinds, st.data())
+def test_corrected_windows_end_as_if_nothing_had_been_late(
+    call: Call, rules: Rules, data: st.DataObject
+) -> None:
+    """Of bursts only those that nothing late would have made longer."""
+    rules = replace(rules, correction=CORRECTION)
+    log = call.log(data.draw, LATENESS + CORRECTION)
+    run = Run(rules).feed(repeated(log, data.draw))
+    if rules.kind != "session":
+        assert as_sets(run.finals) == belonging(call.items, rules)
+        assert not run.late
+    for span, _ in run.revisions:
+        told = [window.revision for window in run.closed if (window.start, window.end) == span]
+        assert told in (list(range(len(told))), list(range(1, len(told) + 1)))
 
 
-@settings(max_examples=150, deadline=None)
-@given(logs)
-def test_closing_never_goes_back(log: list[Event]) -> None:
-    run, before = Run(), 0
+@settings(max_examples=200, deadline=None)
+@given(calls(), rules_of_any_kind, st.data())
+def test_a_session_ends_with_its_last_event_and_leaves_nothing(
+    call: Call, rules: Rules, data: st.DataObject
+) -> None:
+    log = call.log(data.draw)
+    run = Run(rules).feed(log)
+    needed = [e for e in log if isinstance(e, Ended) or (isinstance(e, Item) and e.evidence)]
+    quiet = call.declared and any(isinstance(event, Ended) for event in log)
+    assert run.ended[0] == needed[-1].offset or quiet
+    assert_empty(run)
+
+
+@settings(max_examples=300, deadline=None)
+@given(wild_logs(), rules_of_any_kind)
+def test_every_item_is_in_exactly_the_windows_it_belongs_to_or_late(
+    log: list[Event], rules: Rules
+) -> None:
+    run = Run(rules).feed(log)
+    assert told_once(run)
+    taken = [item for item in items_of(log) if item.offset not in run.late]
+    if rules.kind != "session" or not rules.correction:
+        assert as_sets(run.finals) == belonging(taken, rules)
+    windows = [
+        (item.id, item.end, span) for span, ids in run.finals.items() for item in taken
+        if item.id in ids
+    ]  # fmt: skip
+    assert {id_ for id_, _, _ in windows} == {item.id for item in taken}
+    assert all(start <= end < over for _, end, (start, over) in windows)
+    assert rules.kind == "hopping" or len(windows) == len(taken)
+    assert_empty(run)
+
+
+@settings(max_examples=200, deadline=None)
+@given(wild_logs(), rules_of_any_kind)
+def test_event_time_never_goes_back(log: list[Event], rules: Rules) -> None:
+    run, before = Run(rules), (0, 0, 0)
     for event in log:
-        run.step(event)
-        assert run.windows.closed_until >= before
-        before = run.windows.closed_until
-    starts = [start for start, _ in run.closed]
+        outcome = run.step(event)
+        now = (run.windows.watermark, run.windows.complete, run.windows.settled)
+        assert all(one <= other for one, other in zip(before, now, strict=True))
+        assert all(window.end <= run.windows.complete for window in outcome.closed)
+        assert all(window.end > run.windows.complete for window in outcome.provisional)
+        before = now
+    starts = [window.start for window in run.closed if not window.revision]
     assert starts == sorted(starts)
 
 
-@settings(max_examples=150, deadline=None)
-@given(logs)
-def test_no_window_closes_by_watermark_before_a_companion(log: list[Event]) -> None:
-    run = Run()
+@settings(max_examples=200, deadline=None)
+@given(wild_logs(), rules_of_any_kind)
+def test_only_expiry_closes_a_window_before_its_companion(log: list[Event], rules: Rules) -> None:
+    run = Run(rules)
     seen: set[str] = set()
     for event in log:
         outcome = run.step(event)
         seen |= {event.id} if isinstance(event, Item) else set()
-        if isinstance(event, Tick):
+        if isinstance(event, Tick) and event.expire:
             continue
-        items = [item for window in outcome.closed for item in window.items]
+        items = [i for window in outcome.closed if not window.revision for i in window.items]
         assert all(item.expects in seen for item in items if item.expects)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.integers(1, 60_000), max_size=8), st.data())
-def test_sparse_items_within_the_lateness_are_not_late(
-    ends: list[int], data: st.DataObject
+@settings(max_examples=300, deadline=None)
+@given(wild_logs(), rules_of_any_kind, st.sampled_from([0, 60_000]), st.data())
+def test_restarts_anywhere_change_nothing(
+    log: list[Event], rules: Rules, memory: int, data: st.DataObject
 ) -> None:
-    """A chat without progress: each message comes before audio is `lateness` beyond its end."""
-    events: list[tuple[int, Event]] = [
-        (end + data.draw(st.integers(0, RULES.lateness)), Item(f"{end}:{place}", 0, "text", end))
-        for place, end in enumerate(ends)
+    rules = replace(rules, memory=memory)
+    log = repeated(log, data.draw)
+    calm = Run(rules).feed(log)
+    crashes = data.draw(st.lists(st.integers(0, len(log)), min_size=1, max_size=3))
+    run = with_restarts(log, rules, crashes, data.draw)
+    assert run.revisions == calm.revisions
+    assert run.late == calm.late
+    assert run.ended == calm.ended
+    assert run.windows.snapshot() == calm.windows.snapshot()
+
+
+@settings(max_examples=150, deadline=None)
+@given(wild_logs(), rules_of_any_kind, st.data())
+def test_what_a_snapshot_covers_has_no_effect_again(
+    log: list[Event], rules: Rules, data: st.DataObject
+) -> None:
+    run = Run(rules)
+    place = data.draw(st.integers(0, len(log)))
+    advanced = [event.offset for event in log[:place] if run.step(event).advanced]
+    if advanced:
+        again = SessionWindows.restore(rules, run.windows.snapshot())
+        for event in log[: advanced[-1] + 1]:
+            outcome = again.step(event)
+            assert outcome in (Outcome(), Outcome(repeated=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(wild_logs(), rules_of_any_kind, st.data())
+def test_signals_that_are_repeated_late_change_nothing(
+    log: list[Event], rules: Rules, data: st.DataObject
+) -> None:
+    """An agent repeats what it had sent of a record of its log before the one of its last tick."""
+    calm = Run(rules).feed(log)
+    again: list[Event] = []
+    highest: dict[str, int] = {}
+    for event in log:
+        again.append(event)
+        input_ = getattr(event, "input", "")
+        if input_ and isinstance(event, Tick | Ended):
+            highest[input_] = max(highest.get(input_, -1), event.origin)
+        for name, origin in highest.items():
+            if origin >= 0 and data.draw(st.booleans()):
+                stale = data.draw(st.integers(0, origin))
+                again.append(data.draw(stale_signals(name, stale)))
+    run = Run(rules).feed(numbered(again))
+    assert run.revisions == calm.revisions
+    assert len(run.late) == len(calm.late)
+    assert len(run.ended) == len(calm.ended)
+
+
+def stale_signals(input_: str, origin: int) -> st.SearchStrategy[Event]:
+    times = st.integers(0, 60_000)
+    sources = CHANNELS if input_ == "audio" else (input_,)
+    return st.one_of(
+        st.builds(Progress, st.just(0), st.sampled_from(sources), times, st.just(origin)),
+        st.builds(lambda time: Tick(0, frozenset(sources), time, False, input_, origin), times),
+        st.just(Ended(0, input_, origin)),
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(wild_logs(), rules_of_any_kind, st.data())
+def test_an_expiry_written_by_a_worker_that_lags_changes_nothing(
+    log: list[Event], rules: Rules, data: st.DataObject
+) -> None:
+    calm = Run(rules).feed(log)
+    places = data.draw(st.sets(st.integers(1, len(log))))
+    stale: list[Event] = []
+    for place in range(len(log) + 1):
+        spoken = [e.offset for e in stale if not isinstance(e, Tick)]
+        if place in places and spoken:
+            seen = data.draw(st.integers(0, spoken[-1] - 1)) if spoken[-1] else -2
+            stale += [Tick(len(stale), expire=True, seen=seen)] if seen >= 0 else []
+        stale += [replace(event, offset=len(stale)) for event in log[place : place + 1]]
+    crash = data.draw(st.integers(0, len(stale)))
+    run = with_restarts(stale, rules, [crash], data.draw)
+    assert run.revisions == calm.revisions
+    assert len(run.ended) == len(calm.ended)
+
+
+@settings(max_examples=150, deadline=None)
+@given(wild_logs(), rules_of_any_kind, st.sampled_from(INPUTS))
+def test_a_declared_input_that_is_unseen_holds_everything_back(
+    log: list[Event], rules: Rules, missing: str
+) -> None:
+    other = next(source for source in ("text", "audio/agent") if not source.startswith(missing))
+    declared = Progress(0, other, 0, inputs=frozenset(INPUTS))
+    quiet = [
+        event
+        for event in log
+        if not getattr(event, "source", getattr(event, "input", "")).startswith(missing)
+        and not (isinstance(event, Tick) and event.expire)
     ]
-    marks = data.draw(st.lists(st.integers(0, 70_000), max_size=20))
-    events += [(mark, Progress(0, "audio/agent", mark)) for mark in marks]
-    events.sort(key=lambda pair: (pair[0], isinstance(pair[1], Progress)))
-    assert not Run().feed(numbered(event for _, event in events)).late
+    run = Run(rules).feed(numbered([declared, *quiet]))
+    assert not run.closed
+    assert run.windows.watermark == 0
+    run.step(Tick(100, input=missing))
+    assert missing in run.windows.sources.seen or run.ended
 
 
-@settings(max_examples=250, deadline=None)
-@given(logs, st.data())
-def test_a_restart_anywhere_changes_nothing(log: list[Event], data: st.DataObject) -> None:
-    undisturbed = Run().feed(log)
-    crash = data.draw(st.integers(0, len(log)), label="events before the crash")
-    first, state, covered, needed = Run(), None, -1, 0
-    for event in log[:crash]:
-        if first.step(event).advanced:
-            state, covered = json.dumps(first.windows.snapshot()), event.offset
-            waiting = [item.offset for items in first.windows._open.values() for item in items]
-            needed = min([*waiting, covered + 1])
-    again = Run()
-    if state is not None:
-        again.windows = SessionWindows.restore(RULES, json.loads(state))
-    for event in log[data.draw(st.integers(0, needed), label="fed again from") :]:
-        outcome = again.step(event)
-        if event.offset <= covered:
-            assert not outcome.closed
-            assert not outcome.late
-            assert not outcome.advanced
-    overlap = first.result.keys() & again.result.keys()
-    assert all(first.result[start] == again.result[start] for start in overlap)
-    assert first.result | again.result == undisturbed.result
-    assert first.late | again.late == undisturbed.late
-    assert sorted({*first.ended, *again.ended}) == undisturbed.ended
+@settings(max_examples=200, deadline=None)
+@given(wild_logs(), rules_of_any_kind)
+def test_provisional_windows_change_nothing(log: list[Event], rules: Rules) -> None:
+    shown, plain = Run(replace(rules, early=700)), Run(replace(rules, early=0))
+    for event in log:
+        outcome = shown.step(event)
+        assert replace(outcome, provisional=()) == plain.step(event)
+        assert shown.windows.snapshot() == plain.windows.snapshot()
+        assert not any(window.final for window in outcome.provisional)
+        assert all(window.final for window in outcome.closed)
 
 
-def test_an_input_that_has_ended_holds_nothing_back() -> None:
-    """Words of the last utterance come after the end of their input, while the chat goes on."""
-    run = Run().feed(
-        numbered(
-            [
-                Progress(0, "text", 0),
-                Progress(0, "images", 60_000),
-                Item("voice", 0, "audio/agent", 4000, "voice", "words"),
-                Progress(0, "audio/agent", 4000),
-                Ended(0, "audio"),
-                Item("words", 0, "audio/agent", 4000, "words"),
-                Progress(0, "text", 20_000),
-            ]
-        )
-    )
-    assert run.result == {0: ("words", "voice")}
-    assert run.windows.closed_until == 20_000
+@settings(max_examples=200, deadline=None)
+@given(wild_logs(), st.sampled_from([TUMBLING, HOPPING]), st.sampled_from([300, 1000, 2500]))
+def test_an_open_window_is_shown_at_each_step_of_event_time(
+    log: list[Event], rules: Rules, early: int
+) -> None:
+    run = Run(replace(rules, early=early))
+    for event in log:
+        before = run.windows.watermark
+        outcome = run.step(event)
+        now = run.windows.watermark
+        expected = {
+            start: passed
+            for (start, end), ids in belonging(run.held.values(), rules).items()
+            if end > run.windows.complete
+            and (passed := steps(start, end, now, early)) > steps(start, end, before, early)
+        }
+        assert {window.start: window.revision for window in outcome.provisional} == expected
 
 
-def test_what_an_idle_source_sends_later_counts_again() -> None:
-    run = Run().feed(
-        numbered(
-            [
-                Progress(0, "audio/agent", 1000),
-                Progress(0, "text", 9000),
-                Tick(0, idle=frozenset({"audio/agent"})),
-            ]
-        )
-    )
-    assert run.windows.watermark == 9000
-    run.step(Progress(3, "audio/agent", 6000))
-    assert run.windows.watermark == 6000
+def steps(start: int, end: int, now: int, early: int) -> int:
+    """How many steps of event time a window has seen."""
+    return sum(1 for time in range(start + early, end + 1, early) if time <= now)

@@ -42,6 +42,7 @@ class Doubler:
     batches: list[list[int]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     poison: int | None = None
+    broken: bool = False
     gate: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
 
@@ -53,6 +54,8 @@ class Doubler:
         self.gate.wait(10)
         self.batches.append(items)
         self.threads.add(threading.current_thread().name)
+        if self.broken:
+            raise OSError("the device is gone")
         if self.poison in items:
             raise ValueError(f"cannot double {self.poison}")
         return [2 * item for item in items]
@@ -234,3 +237,65 @@ async def test_waits_and_durations_are_of_the_clock_of_the_loop(
     assert await doubler.submit(1) == 2
     monkeypatch.undo()
     assert min(seen) >= 100
+
+
+CONTROL = 1000
+
+
+async def test_a_failure_that_the_control_does_not_share_is_the_items(batcher: Make) -> None:
+    model, failed = Doubler(poison=2), list[str]()
+    doubler = batcher(model, control=[CONTROL], failed=failed.append)
+    answers = await submit_all(doubler, range(4))
+    assert isinstance(answers.pop(2), ValueError)
+    assert answers == [0, 2, 6]
+    assert model.batches == [[0, 1, 2, 3], [0], [1], [2], [CONTROL], [3]]
+    assert failed == ["double", "double"]
+    assert not doubler.vitals.failing_s(1e9)
+
+
+async def test_a_failure_that_the_control_shares_is_the_models_and_all_wait(
+    batcher: Make,
+) -> None:
+    model = Doubler(poison=2, broken=True)
+    doubler = batcher(model, control=[CONTROL], retry_s=0.001)
+    asked = asyncio.create_task(submit_all(doubler, range(4)))
+    while len(model.batches) < 10:  # noqa: ASYNC110  (a batch tells nobody)
+        await asyncio.sleep(0.001)
+    clock = asyncio.get_running_loop().time
+    assert not asked.done()
+    assert 0 < doubler.vitals.failing_s(clock()) < 60
+    assert doubler.vitals.trouble(clock(), 60).endswith("OSError")
+    model.broken = False
+    answers = await asked
+    assert isinstance(answers.pop(2), ValueError)
+    assert answers == [0, 2, 6]
+    assert not doubler.vitals.failing_s(clock())
+
+
+async def test_what_is_given_up_while_the_model_fails_is_not_run_again(batcher: Make) -> None:
+    model = Doubler(broken=True)
+    doubler = batcher(model, control=[CONTROL], retry_s=0.001)
+    given_up, awaited = (asyncio.create_task(doubler.submit(i)) for i in (1, 2))
+    while len(model.batches) < 10:  # noqa: ASYNC110  (a batch tells nobody)
+        await asyncio.sleep(0.001)
+    given_up.cancel()
+    model.broken = False
+    assert await awaited == 4
+    assert model.batches[-1] == [2]
+
+
+async def test_a_call_counts_from_when_its_thread_begins(batcher: Make) -> None:
+    """Two models share a thread: the one that hangs is named, not the one behind it."""
+    hangs, behind = Doubler(), Doubler()
+    hangs.gate.clear()
+    first, second = batcher(hangs), batcher(behind)
+    tasks = [asyncio.create_task(first.submit(1))]
+    await asyncio.to_thread(hangs.started.wait, 10)
+    tasks.append(asyncio.create_task(second.submit(1)))
+    await asyncio.sleep(0.05)
+    later = asyncio.get_running_loop().time() + 60
+    assert first.vitals.stalled_s(later) >= 60
+    assert second.vitals.stalled_s(later) == 0
+    hangs.gate.set()
+    assert await asyncio.gather(*tasks) == [2, 2]
+    assert first.vitals.stalled_s(later) == 0

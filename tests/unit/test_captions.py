@@ -104,8 +104,8 @@ def test_a_chunk_that_comes_again_is_known() -> None:
 
 def test_a_chunk_is_done_with_the_last_piece_that_it_is_part_of() -> None:
     track = Track(LATENESS_MS)
-    feed(track, chunk(0, 900, 1, offset=7), loud=True)
-    speech, rest = feed(track, chunk(900, 900, 2, offset=8), flush=True)
+    feed(track, chunk(0, 900, 0, offset=7), loud=True)
+    speech, rest = feed(track, chunk(900, 900, 1, offset=8), flush=True)
     assert [part.offset for part in track.settle(speech)] == [7]
     assert speech.until % FRAME == 0
     assert rest.begins is not None
@@ -148,3 +148,11 @@ def test_what_is_given_up_is_a_gap_and_what_follows_begins_at_a_whole_ms() -> No
     assert spans(pieces) == [("gap", 0, 100, 0), ("silence", 100, 600, 0)]
     assert pieces[0].reason == "detection-failed"
     assert [part.id for part in track.settle(pieces[0])] == ["odd"]
+
+
+def test_a_channel_whose_second_chunk_comes_first_waits_for_the_first() -> None:
+    track = Track(LATENESS_MS)
+    assert track.offer(chunk(200, 200, 1))
+    assert track.advance() is None
+    pieces = feed(track, chunk(0, 200, 0), flush=True)
+    assert spans(pieces) == [("silence", 0, 400, 0)]

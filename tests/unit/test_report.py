@@ -37,14 +37,16 @@ def caption(channel: str, start: float, end: float, text: str) -> CaptionFinal:
     )
 
 
-def window(channel: str, end: float, score: float) -> SentimentWindow:
+def window(
+    channel: str, end: float, score: float, *, revision: int = 0, final: bool = True
+) -> SentimentWindow:
     return SentimentWindow(
         session="s",
         channel=channel,
         start=START - 3000,
         end=START + round(end * 1000),
-        revision=0,
-        final=True,
+        revision=revision,
+        final=final,
         score=score,
         deviation=0.1,
         label="negative",
@@ -130,6 +132,24 @@ def test_sentiment_and_pictures_by_channel() -> None:
         "tenor.image.recognized.v1": 1,
         "tenor.sentiment.window.v1": 2,
     }
+
+
+def test_provisional_sentiment_counts_for_nothing() -> None:
+    made = report()
+    before = made.results(SCRIPT)
+    made.add(EventType.SENTIMENT_WINDOW, window("", 2.0, 0.5, revision=3, final=False), START)
+    assert made.results(SCRIPT) == before
+
+
+def test_a_correction_takes_the_place_of_its_window_but_says_nothing_of_latency() -> None:
+    made = report()
+    before = made.results(SCRIPT)
+    made.add(EventType.SENTIMENT_WINDOW, window("", 2.0, 0.75, revision=2), START + 60_000)
+    made.add(EventType.SENTIMENT_WINDOW, window("", 2.0, 0.25, revision=1), START + 70_000)
+    after = made.results(SCRIPT)
+    assert [each["score"] for each in after["sentiment"]["together"]] == [0.75]
+    assert after["sentiment"]["customer"] == before["sentiment"]["customer"]
+    assert after["latency_s"] == before["latency_s"]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from streams.settings import Settings
 
@@ -55,6 +58,48 @@ def test_a_wrong_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, 
     assert [each["loc"] for each in refused.value.errors()] == [(name.lower(),)]
 
 
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        ({"WINDOW": "sliding"}, "window"),
+        ({"WINDOW": "hopping", "HOP_MS": "1500"}, "hop_ms"),
+        ({"WINDOW": "hopping", "WINDOW_MS": "2500"}, "hop_ms"),
+        ({"WINDOW": "hopping", "HOP_MS": "10000"}, "hop_ms"),
+        ({"WINDOW": "session", "GAP_MS": "5001"}, "gap_ms"),
+        ({"WINDOW": "session", "WINDOW_MS": "500"}, "gap_ms"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(
+    monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], name: str
+) -> None:
+    for each, text in texts.items():
+        monkeypatch.setenv(f"TENOR_{each}", text)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert [each["loc"] for each in refused.value.errors()] == [(name,)]
+
+
+def test_what_windows_do_not_use_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENOR_WINDOW_MS", "700")
+    assert Settings().hop_ms == 1000
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().threads = 4  # type: ignore[misc]
+
+
+def test_the_readme_shows_every_setting_as_it_is() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = re.findall(
+        r"^\| `(TENOR_[A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", readme, re.MULTILINE
+    )
+    told = [
+        (f"TENOR_{name.upper()}", _default(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    assert [row for row in shown if row[0] != "TENOR_CACHE"] == told
+
+
+def _default(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

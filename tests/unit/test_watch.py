@@ -47,14 +47,16 @@ def _caption(text: str, channel: str) -> dict[str, object]:
     }
 
 
-def window(score: float = -0.5, channel: str = "customer") -> SentimentWindow:
+def window(
+    score: float = -0.5, channel: str = "customer", *, revision: int = 0, final: bool = True
+) -> SentimentWindow:
     return SentimentWindow(
         session="call-1",
         channel=channel,
         start=START,
         end=START + 5000,
-        revision=0,
-        final=True,
+        revision=revision,
+        final=final,
         score=score,
         deviation=0.25,
         label="negative",
@@ -151,6 +153,17 @@ def test_a_mood_is_shown_with_its_reasons() -> None:
 
 def test_the_mood_of_all_together_is_left_to_the_summary() -> None:
     assert lines(window(channel="")) == ""
+
+
+def test_a_provisional_mood_is_not_listed_but_is_in_the_json() -> None:
+    provisional = window(revision=2, final=False)
+    assert lines(provisional) == ""
+    assert json.loads(as_json(received(provisional)))["data"]["final"] is False
+
+
+def test_a_corrected_mood_says_so() -> None:
+    assert lines(window(revision=1)).startswith(lines(window())[:60])
+    assert "negative (75%) corrected  anger" in lines(window(revision=1))
 
 
 @pytest.mark.parametrize(("score", "filled"), [(-1.0, 0), (0.0, 5), (1.0, 10)])

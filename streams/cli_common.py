@@ -1,0 +1,75 @@
+"""What the commands share: settings, the way to Kafka, and errors that are told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import ValidationError
+
+from models.base import ModelError
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.connection import Connection
+
+# ruff: noqa: PLC0415 - imported when needed, so that `tenor --help` answers at once
+
+
+def settings_or_exit(**chosen: str) -> Settings:
+    """The settings, of which some are `chosen`; a wrong one ends the program with its name."""
+    try:
+        return Settings(**chosen)  # type: ignore[arg-type]  # pydantic checks
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"TENOR_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+        )
+        raise click.ClickException(wrong) from None
+
+
+def brokers_of(settings: Settings) -> Connection:
+    """The brokers that are named, or an error that says how to name some."""
+    if settings.brokers:
+        from streams.connection import Connection
+
+        with told_errors():
+            return Connection.of(settings)
+    raise click.ClickException(
+        "no Kafka is named: run `tenor broker` in another terminal and set TENOR_BROKERS as it says"
+    )
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """Errors that the user can do something about end the program with one line."""
+    from aiokafka.errors import KafkaError
+
+    from streams.access import AccessError
+    from streams.broker import BrokerError
+    from streams.connection import ConnectionSettingsError
+    from streams.evaluation import EvaluationError
+    from streams.letters import LettersError
+    from streams.processes import ProcessError
+    from streams.proving import ProveError
+    from streams.replay import ReplayError
+    from streams.topics import TopicError
+
+    try:
+        yield
+    except (
+        AccessError,
+        BrokerError,
+        ConnectionSettingsError,
+        EvaluationError,
+        LettersError,
+        ProcessError,
+        ProveError,
+        ReplayError,
+        TopicError,
+        ModelError,
+    ) as error:
+        raise click.ClickException(str(error)) from error
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka: {error!r}; is TENOR_BROKERS right?") from error

@@ -1,0 +1,108 @@
+"""Worker processes as a supervisor starts and ends them: for the demo, the tests and `prove`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from streams.broker import die_with_parent, free_ports
+from streams.settings import AGENTS
+
+READY_S = 240.0
+STOP_S = 30.0
+TAIL = 10
+"""Lines of a log that an error quotes."""
+CLI = (sys.executable, "-m", "streams.cli")
+
+
+class ProcessError(Exception):
+    """A worker process ended or did not get ready; the message quotes the end of its log."""
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """A worker, the port of its metrics, and the file that it writes its log to."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @classmethod
+    def start(
+        cls,
+        log: Path,
+        settings: Mapping[str, str],
+        *,
+        agents: Iterable[str] = AGENTS,
+        command: Sequence[str] = CLI,
+    ) -> Self:
+        """Starts a worker, which is not ready yet; `settings` go over those of the environment.
+
+        It hears nothing of a Ctrl-C, and ends with the thread that calls this.
+        """
+        port = free_ports(1)[0]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "worker", "--agents", ",".join(agents)],
+                env={**os.environ, **settings, "TENOR_METRICS_PORT": str(port)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509  (one call of libc, no lock)
+            )
+        return cls(process, port, log)
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def ready(self, timeout_s: float = READY_S) -> None:
+        """Waits until it works.
+
+        Raises:
+            ProcessError: it ended, or it took too long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.ended:
+                raise ProcessError(f"the worker ended; {self._tail()}")
+            try:
+                self.get("readyz")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise ProcessError(f"the worker was not ready after {timeout_s:g} s; {self._tail()}")
+
+    def get(self, path: str) -> str:
+        """What it answers at `/path`. Raises OSError."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Asks it to end, and insists after a while; its exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.wait()
+
+    def _tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL:]
+        return "\n".join([f"the end of {self.log}:", *lines])

@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 ARGS ?=
+FUZZ_SECONDS ?= 45
 
 export UV_HTTP_TIMEOUT = 300
 export UV_NO_PROGRESS = 1
 
-.PHONY: demo test check unit bench-faust demo-call clean
+.PHONY: demo test check unit bench-faust demo-call fuzz clean
 
 demo: $(VENV)/ready  ## play the demo call through a private Kafka and show what comes out
 	@exec $(BIN)/tenor demo $(ARGS)
@@ -27,6 +28,10 @@ unit: $(VENV)/ready  ## the tests that need neither Kafka nor models
 
 bench-faust: $(VENV)/ready  ## what Faust does on this machine (minutes)
 	$(BIN)/python tests/bench/faust_facts.py $(ARGS)
+
+fuzz: $(VENV)/ready  ## look for inputs at which a decoder fails (12 minutes; FUZZ_SECONDS per target)
+	$(BIN)/uv pip install --quiet -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(ARGS)
 
 demo-call: $(VENV)/ready  ## make the audio of the demo call anew (needs flite)
 	$(BIN)/uv pip install --quiet -c constraints.txt -e '.[speech-synthesis]'

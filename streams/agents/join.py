@@ -7,6 +7,7 @@ replayed after a restart, together with the last checkpoint, is exactly the stat
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -203,7 +204,8 @@ class JoinSession(Session):
             channel: [f for f in features if channel in (EVERYBODY, f.channel)]
             for channel in [EVERYBODY, *channels]
         }
-        opinions = [await self._agent.judgement.judge.submit(own) for own in owns.values()]
+        judge = self._agent.judgement.judge
+        opinions = await asyncio.gather(*(judge.submit(own) for own in owns.values()))
         return [
             self._sentiment(window, channel, own, opinion)
             for (channel, own), opinion in zip(owns.items(), opinions, strict=True)

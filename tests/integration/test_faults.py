@@ -162,12 +162,13 @@ async def test_a_model_that_hangs_and_one_that_fails_are_told_and_waited_for(
     seen = figures(worker)
     assert seen["tenor_model_errors_total/speech"] > 0
     assert seen["tenor_model_stalled_seconds/vad"] < HANG_S
+    await eventually(lambda: lines(worker, "model speech") == 2)  # one loads it
 
     fail.unlink()
     assert await ward.finals() == sound
     assert worker.get("readyz") == "ok\n"
     assert not await ward.installation.read(["deadletters"], s=1)
-    assert (lines(worker, "model vad"), lines(worker, "model speech")) == (3, 3)  # one loads it
+    await eventually(lambda: (lines(worker, "model vad"), lines(worker, "model speech")) == (3, 3))
     assert not lines(worker, "eartbeat")
     assert worker.stop() == 0
 

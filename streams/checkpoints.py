@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from streams import codec
 from streams.connection import Connection
 from streams.events import JSON_TYPE, Event, EventType, Topics
-from streams.records import read_to
+from streams.records import read_to, reader
 
 log = logging.getLogger(__name__)
 
@@ -119,24 +119,14 @@ class KafkaCheckpoints:
 
     async def claim(self, agent: str, partition: int) -> KafkaLedger:
         place = TopicPartition(self._topic, partition)
-        consumer = AIOKafkaConsumer(
-            group_id=None,
-            enable_auto_commit=False,
-            # Not by seeking: aiokafka's own first reset may come later and win.
-            auto_offset_reset="earliest",
-            **self._brokers.options(),
-        )
         succession, owner = Succession(), uuid.uuid4().hex
-        await consumer.start()
-        try:
+        async with reader(self._brokers) as consumer:
             consumer.assign([place])
             await self._read(consumer, place, agent, succession)
             while succession.owner != owner:  # another one may claim between reading and writing
                 claim = _event(f"{agent}/{owner}", self._now(), {"after": succession.owner})
                 await self._write(partition, claim)
                 await self._read(consumer, place, agent, succession)
-        finally:
-            await consumer.stop()
         return KafkaLedger(agent, partition, owner, succession.states, self._write, self._now)
 
     async def _read(

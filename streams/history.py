@@ -28,28 +28,17 @@ class History:
 
 async def read_history(brokers: Connection, topics: Topics, session: str) -> History:
     """What there is now; where the session or the topics are not known, nothing."""
-    records.install()
     partitions = await partitions_of(brokers)
     if not {topics.sentiment, topics.recognition} <= partitions.keys():
         return History((), ended=False)
-    consumer = AIOKafkaConsumer(
-        **brokers.options(),
-        group_id=None,
-        enable_auto_commit=False,
-        # Not by seeking: aiokafka's own first reset may come later and win.
-        auto_offset_reset="earliest",
-    )
-    await consumer.start()
-    try:
-        # In this order: what a session that has ended said was written before its end.
-        ended, results = False, dict[str, Result]()
+    # In this order: what a session that has ended said was written before its end.
+    ended, results = False, dict[str, Result]()
+    async with records.reader(brokers) as consumer:
         async for _, result in _results(consumer, partitions, topics.sentiment, session):
             ended = ended or isinstance(result, SentimentSession)
         async for id_, result in _results(consumer, partitions, topics.recognition, session):
             if isinstance(result, CaptionFinal | Silence | Gap):
                 results[id_] = result
-    finally:
-        await consumer.stop()
     return History(tuple(results.values()), ended)
 
 

@@ -157,7 +157,6 @@ async def opened(
     Raises:
         LettersError: it has no such topic.
     """
-    records.install()
     partitions = await partitions_of(brokers)
     topic = topics.deadletters
     if topic not in partitions:
@@ -170,21 +169,14 @@ async def opened(
             pass
     names = asdict(topics)
     origins = {names[each]: partitions.get(names[each], 0) for each in ORIGINS}
-    consumer = AIOKafkaConsumer(
-        **brokers.options(),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_wait_ms=20,  # at the end of a partition nothing more is awaited
-    )
-    await consumer.start()
-    try:
+    options = {
+        "isolation_level": "read_committed",
+        "fetch_max_wait_ms": 20,  # at the end of a partition nothing more is awaited
+    }
+    async with records.reader(brokers, **options) as consumer:
         places = [TopicPartition(topic, number) for number in range(partitions[topic])]
         ends = await consumer.end_offsets(places)
         yield LetterBox(consumer, topic, [ends[place] for place in places], origins)
-    finally:
-        await consumer.stop()
 
 
 async def plan(box: LetterBox, selection: Selection, tell: Callable[[Letter, str], None]) -> Tally:

@@ -9,9 +9,11 @@ What still cannot be read is one record of nothing, whose header says so: it bec
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Final
 
@@ -27,6 +29,8 @@ from aiokafka.record.default_records import (
 )
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from aiokafka.record.util import decode_varint_py
+
+from streams.connection import Connection
 
 LARGEST: Final = 64 * 2**20
 """Bytes of a batch once it is decompressed: three times the largest record that is accepted."""
@@ -49,6 +53,24 @@ async def read_to(
         found = await consumer.getmany(place, timeout_ms=500, max_records=most)
         if batch := found.get(place):
             yield batch
+
+
+@asynccontextmanager
+async def reader(
+    brokers: Connection,
+    *topics: str,
+    **options: Any,  # noqa: ANN401  (those of aiokafka)
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of no group, from the start of its topics unless the options say otherwise. Not by
+    seeking there: aiokafka's own first reset may come later and win."""
+    install()
+    own = {"group_id": None, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+    consumer = AIOKafkaConsumer(*topics, **{**brokers.options(), **own, **options})
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await asyncio.shield(consumer.stop())
 
 
 def install() -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 from rich.text import Text
 
@@ -52,26 +51,15 @@ async def follow(
 
     The first item comes before any record and holds no event: from it on nothing is missed.
     """
-    records.install()
     fields = {name: field for field, name in asdict(topics).items() if field in outputs}
-    consumer = AIOKafkaConsumer(
-        *fields,
-        **brokers.options(),
-        group_id=None,
-        enable_auto_commit=False,
-        # Not by seeking after the start: aiokafka's own first reset may come later and win.
-        auto_offset_reset="earliest" if from_start else "latest",
-        fetch_max_wait_ms=100,
-    )
-    await consumer.start()
-    try:
+    start = "earliest" if from_start else "latest"
+    options = {"auto_offset_reset": start, "fetch_max_wait_ms": 100}
+    async with records.reader(brokers, *fields, **options) as consumer:
         for place in consumer.assignment():
             await consumer.position(place)
         yield Received("", _now(), None)
         async for record in consumer:
             yield Received(fields[record.topic], _now(), _event(record))
-    finally:
-        await consumer.stop()
 
 
 def _event(record: object) -> Event | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from streams import codec
+from streams.checkpoints import KafkaCheckpoints
 from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import CodecError, Event, EventType, Topics
@@ -93,6 +95,17 @@ class Installation:
             return records
         finally:
             await consumer.stop()
+
+
+@asynccontextmanager
+async def checkpoints(tenor: Installation) -> AsyncIterator[KafkaCheckpoints]:
+    """Those of an installation, as a worker has them."""
+    sender = producer(tenor.brokers)
+    await sender.start()
+    try:
+        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now)
+    finally:
+        await sender.stop()
 
 
 def events(records: Iterable[ConsumerRecord]) -> list[Event]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from streams import codec, records
 from streams.connection import Connection
@@ -57,7 +55,8 @@ async def signs_of(brokers: Connection, topics: Topics) -> dict[str, list[int]]:
 
 async def records_of(brokers: Connection, topic: str) -> AsyncIterator[ConsumerRecord]:
     """Every record of a topic up to its end of this moment, partition by partition."""
-    async with _consumer(brokers, topic) as (consumer, places):
+    async with records.reader(brokers, topic) as consumer:
+        places = sorted(consumer.assignment())
         ends = await consumer.end_offsets(places)
         for place in places:
             consumer.pause(*places)
@@ -81,7 +80,7 @@ async def until_told(
     waiting, bad = set(sessions), set(malformed)
     deadline = time.monotonic() + patience_s
     names = (topics.sentiment, topics.deadletters)
-    async with _consumer(brokers, *names) as (consumer, _):
+    async with records.reader(brokers, *names) as consumer:
         while (waiting or bad) and time.monotonic() < deadline:
             for batch in (await consumer.getmany(timeout_ms=500)).values():
                 for record in batch:
@@ -91,26 +90,6 @@ async def until_told(
                         waiting.discard(record.key.decode())
             tell(len(sessions) - len(waiting))
     return not waiting and not bad
-
-
-@asynccontextmanager
-async def _consumer(
-    brokers: Connection, *topics: str
-) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
-    records.install()
-    consumer = AIOKafkaConsumer(
-        *topics,
-        **brokers.options(),
-        group_id=None,
-        enable_auto_commit=False,
-        # Not by seeking: aiokafka's own first reset may come later and win.
-        auto_offset_reset="earliest",
-    )
-    await consumer.start()
-    try:
-        yield consumer, sorted(consumer.assignment())
-    finally:
-        await asyncio.shield(consumer.stop())
 
 
 def _place(letter: ConsumerRecord) -> Place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -85,27 +85,23 @@ class Stage:
             await asyncio.sleep(1)
 
     async def configure(self, topics: Iterable[str], **values: str | None) -> None:
-        """Changes settings of topics (`_` for `.`); None takes one back."""
-        await configure(self.brokers, topics, values)
+        """Changes settings of topics (`_` for `.`) and keeps the others; None takes one back.
 
+        Raises KafkaError.
+        """
+        wanted = {name.replace("_", "."): value for name, value in values.items()}
 
-async def configure(
-    brokers: Connection, topics: Iterable[str], values: Mapping[str, str | None]
-) -> None:
-    """Changes settings of topics (`_` for `.`) and keeps the others. Raises KafkaError."""
-    wanted = {name.replace("_", "."): value for name, value in values.items()}
+        async def change(admin: AIOKafkaAdminClient) -> None:
+            for topic in topics:
+                changed = {**await _configured(admin, topic), **wanted}
+                kept = {name: value for name, value in changed.items() if value is not None}
+                resource = ConfigResource(ConfigResourceType.TOPIC, topic, kept)
+                for response in await admin.alter_configs([resource]):
+                    for code, message, *_ in response.resources:
+                        if code:
+                            raise for_code(code)(message)
 
-    async def change(admin: AIOKafkaAdminClient) -> None:
-        for topic in topics:
-            changed = {**await _configured(admin, topic), **wanted}
-            kept = {name: value for name, value in changed.items() if value is not None}
-            resource = ConfigResource(ConfigResourceType.TOPIC, topic, kept)
-            for response in await admin.alter_configs([resource]):
-                for code, message, *_ in response.resources:
-                    if code:
-                        raise for_code(code)(message)
-
-    await _administer(brokers, change)
+        await _administer(self.brokers, change)
 
 
 async def _administer(

@@ -124,20 +124,25 @@ def _results() -> Iterator[Result]:
     )
 
 
+def batch_builder(compression: int, size: int) -> DefaultRecordBatchBuilder:
+    """A batch of records of no producer, of `size` bytes at most."""
+    return DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=compression,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=size,
+    )
+
+
 def _kafka() -> Iterator[tuple[str, str, bytes]]:
     error = DeadLetterError("bad-json", "not JSON", "tenor.text", 3, 42)
     _, _, headers = dead_letter(b"k", b"v", [("a", b"b")], error)
     yield "letter", "whole", joined([x for name, raw in headers for x in (name.encode(), raw)])
     for compression, name in enumerate(("none", "gzip", "snappy", "lz4", "zstd")):
-        builder = DefaultRecordBatchBuilder(
-            magic=2,
-            compression_type=compression,
-            is_transactional=0,
-            producer_id=-1,
-            producer_epoch=-1,
-            base_sequence=-1,
-            batch_size=65536,
-        )
+        builder = batch_builder(compression, 65536)
         for offset in range(3):
             headers_ = [("ce_id", b"1"), ("null", None)]
             builder.append(offset, NOW, b"key", bytes(40 * offset), headers_)

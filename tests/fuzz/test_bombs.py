@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from PIL import Image
 
 from streams.records import UNREADABLE, LenientRecords
-from tests.fuzz.examples import WRONG_LENGTH, WRONG_NAME
+from tests.fuzz.examples import WRONG_LENGTH, WRONG_NAME, batch_builder
 from tests.fuzz.targets import BATCH, NOW
 
 ATTEMPT = """
@@ -167,15 +166,7 @@ def test_media_bombs(
 
 
 def batch(compression: int, megabytes: int) -> bytes:
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=compression,
-        is_transactional=0,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=2**30,
-    )
+    builder = batch_builder(compression, 2**30)
     for offset in range(megabytes):
         builder.append(offset, NOW, b"call", bytes(10**6), [("ce_id", b"1")])
     return bytes(builder.build())

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 
-from streams.checkpoints import KafkaCheckpoints
-from streams.delivery import producer
-from tests.harness import Installation, now
+from tests.harness import Installation, checkpoints
 
 PARTITION = 2
 Make = Callable[[], Installation]
-
-
-@asynccontextmanager
-async def checkpoints(tenor: Installation) -> AsyncIterator[KafkaCheckpoints]:
-    sender = producer(tenor.brokers)
-    await sender.start()
-    try:
-        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now)
-    finally:
-        await sender.stop()
 
 
 @pytest.fixture

@@ -9,14 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streams.checkpoints import KafkaCheckpoints
 from streams.context import Context
-from streams.delivery import producer
 from streams.events import Event, EventType
 from streams.settings import Settings
 from streams.texts import AGENT, POSITION, FixedTexts, TextReader, Unassigned
 from streams.topics import ensure_topics
-from tests.harness import Installation, now
+from tests.harness import Installation, checkpoints, now
 
 SESSIONS = ("call-1", "call-2", "call-3")
 
@@ -35,16 +33,6 @@ def settings(tenor: Installation) -> Settings:
 
 def unexpected(error: BaseException) -> None:
     raise AssertionError("Kafka failed") from error
-
-
-@asynccontextmanager
-async def checkpoints(tenor: Installation) -> AsyncIterator[KafkaCheckpoints]:
-    sender = producer(tenor.brokers)
-    await sender.start()
-    try:
-        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now)
-    finally:
-        await sender.stop()
 
 
 @asynccontextmanager

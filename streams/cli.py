@@ -306,6 +306,7 @@ main.add_command(deadletters)
     show_default=True,
     help="The call to cut short calls from.",
 )
+@click.option("--keep", is_flag=True, help="Keep the logs, under .run/, of what passed too.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, an entry for each scenario.")
 def prove(
     *,
@@ -315,6 +316,7 @@ def prove(
     seconds_per_session: float,
     patience: float,
     folder: Path,
+    keep: bool,
     as_json: bool,
 ) -> None:
     """Kill, freeze and starve workers and brokers: are the final results still the same?"""
@@ -323,7 +325,7 @@ def prove(
     from streams.replay import load
 
     chosen = [name for name in SCENARIOS if name in names or "all" in names]
-    order = proving.Order(chosen, sessions, seconds_per_session, seed, patience)
+    order = proving.Order(chosen, sessions, seconds_per_session, seed, patience, keep)
     with told_errors():
         rows = proving.prove(order, load([folder]), lambda line: click.echo(line, err=True))
     if rows is None:

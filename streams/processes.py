@@ -66,6 +66,15 @@ class WorkerProcess:
     def ended(self) -> bool:
         return self.process.poll() is not None
 
+    @property
+    def works(self) -> bool:
+        """Whether it says that it is ready."""
+        try:
+            self.get("readyz")
+        except OSError:
+            return False
+        return True
+
     def ready(self, timeout_s: float = READY_S) -> None:
         """Waits until it works.
 
@@ -76,12 +85,9 @@ class WorkerProcess:
         while time.monotonic() < deadline:
             if self.ended:
                 raise ProcessError(f"the worker ended; {self._tail()}")
-            try:
-                self.get("readyz")
-            except OSError:
-                time.sleep(0.1)
-            else:
+            if self.works:
                 return
+            time.sleep(0.1)
         raise ProcessError(f"the worker was not ready after {timeout_s:g} s; {self._tail()}")
 
     def get(self, path: str) -> str:

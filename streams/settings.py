@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     )
 
     session_timeout_s: float = Field(6.0, ge=3, description="Kafka gives up a worker after this")
-    heartbeat_s: float = Field(1.5, gt=0, description="A worker tells Kafka it lives")
+    heartbeat_s: float = Field(0.5, gt=0, description="A worker tells Kafka it lives")
     commit_interval_s: float = Field(0.5, gt=0, description="Between commits of what is done")
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez, /readyz listen")

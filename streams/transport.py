@@ -10,6 +10,7 @@ when all that a record leads to has been delivered.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Final
 
 import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -19,6 +20,10 @@ from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from streams.offsets import OffsetTracker, Token
+
+FETCH_WAIT_MS: Final = 200
+"""For so long a broker holds a fetch back while there is nothing new. It answers the requests of a
+connection in turn, so the start of a new assignment waits for that too: of Faust's 1500 ms."""
 
 
 class Delivery(ConsumerMessage):
@@ -40,6 +45,7 @@ class RangeThread(driver.AIOKafkaConsumerThread):
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         # What a replay of dead letters wrote, and did not finish, has not happened.
         consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final, Self
 
 import psutil
 
-from streams.processes import CLI, WorkerProcess
+from streams.processes import CLI, READY_S, WorkerProcess
 
 WATCH_S: Final = 0.1
 ENDING: Final = (signal.SIGKILL, signal.SIGTERM)
@@ -60,6 +61,15 @@ class Fleet:
         """Starts so many workers and waits until they work. Raises ProcessError."""
         self.grow(count)
         await asyncio.gather(*(asyncio.to_thread(slot.worker.ready) for slot in self._slots))
+
+    async def settled(self) -> None:
+        """Waits until all workers work, those too that have just been started again; for a while:
+        one that never does is not for this to find out."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            if all(await asyncio.gather(*(asyncio.to_thread(_works, s) for s in self._slots))):
+                return
+            await asyncio.sleep(WATCH_S)
 
     def grow(self, count: int) -> None:
         """Starts so many more; they are not ready yet."""
@@ -125,6 +135,10 @@ class Fleet:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
             self._watching = None
+
+
+def _works(slot: Slot) -> bool:
+    return not slot.worker.ended and slot.worker.works
 
 
 def _rss(worker: WorkerProcess) -> int:

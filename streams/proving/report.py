@@ -66,7 +66,7 @@ class Row:
 def row(run: Run, calm: Run, found: Comparison) -> Row:
     """The figures of a run beside those of the undisturbed one."""
     passed = run.whole and found.same and run.letters.right
-    letters = run.letters
+    letters, faults = run.letters, list(_faults(run))
     figures = {
         "scenario": run.name,
         "passed": passed,
@@ -88,9 +88,8 @@ def row(run: Run, calm: Run, found: Comparison) -> Row:
         "faults": len(run.faults),
         "restarts": run.restarts,
         "ended_by_themselves": run.ended_by_themselves,
-        "interruption_s": median_and_most(
-            interruption_s(run.signs, run.fed, fault.at) for fault in run.faults
-        ),
+        "interruption_s": median_and_most(each["interruption_s"] for each in faults),
+        "each_fault": faults,
         "undisturbed_interruption_s": floor(calm),
         "peak_rss_mb": round(run.peak_rss / MIB),
         "undisturbed_peak_rss_mb": round(calm.peak_rss / MIB),
@@ -98,6 +97,15 @@ def row(run: Run, calm: Run, found: Comparison) -> Row:
         "machine": machine(),
     }
     return Row(passed, found, figures)
+
+
+def _faults(run: Run) -> Iterator[dict[str, Any]]:
+    """Each fault, when it happened (s after the first call began), and its interruption (s)."""
+    begin = min((begin for begin, _ in run.fed.values()), default=0)
+    for fault in run.faults:
+        silent = interruption_s(run.signs, run.fed, fault.at)
+        at = round((fault.at - begin) / 1000, 2)
+        yield {"what": fault.what, "at_s": at, "interruption_s": silent}
 
 
 def floor(calm: Run) -> dict[str, float | int | None]:

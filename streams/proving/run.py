@@ -63,6 +63,7 @@ class Order:
     seconds: float
     seed: int
     patience_s: float
+    keep: bool = False
 
 
 def prove(order: Order, script: Script, tell: Tell) -> list[Row] | None:
@@ -82,10 +83,10 @@ def prove(order: Order, script: Script, tell: Tell) -> list[Row] | None:
         return None
     except KafkaError as error:
         raise ProveError(f"the private Kafka failed: {error!r}; logs are in {folder}") from error
-    if all(each.passed for each in rows):
+    if all(each.passed for each in rows) and not order.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        tell(f"what was said, and all logs, are in {folder}")
+        tell(f"logs, and both contents of what differs, are in {folder}")
     return rows
 
 
@@ -129,10 +130,10 @@ class _Prover:
         result = row(run, calm, compare(calm.finals, run.finals))
         for line in details(result, run, calm):
             self._tell(line)
-        if result.passed:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-        else:
+        if not result.passed:
             self._keep(run, calm, result.comparison)
+        elif not self._order.keep:
+            shutil.rmtree(self._folder / name, ignore_errors=True)
         self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}")
         return result
 

@@ -46,20 +46,20 @@ async def nothing(stage: Stage) -> None:
 
 
 async def kill(stage: Stage) -> None:
-    """Workers crash."""
-    await _signal(stage, signal.SIGKILL, "kill")
+    """Workers crash, whatever the others are at."""
+    for moment in stage.moments(max(2, math.ceil(len(stage.calls) / 2))):
+        await stage.at(moment)
+        stage.happened("kill")
+        await stage.fleet.signal(signal.SIGKILL, stage.chance)
 
 
 async def term(stage: Stage) -> None:
-    """Workers are asked to end, as when a new version is rolled out."""
-    await _signal(stage, signal.SIGTERM, "term")
-
-
-async def _signal(stage: Stage, number: signal.Signals, what: str) -> None:
-    for moment in stage.moments(max(2, math.ceil(len(stage.calls) / 2))):
+    """A new version is rolled out: a worker is asked to end when all the others work."""
+    for moment in stage.moments(max(2, len(stage.calls) // 3)):
         await stage.at(moment)
-        stage.happened(what)
-        await stage.fleet.signal(number, stage.chance)
+        await stage.fleet.settled()
+        stage.happened("term")
+        await stage.fleet.signal(signal.SIGTERM, stage.chance)
 
 
 async def scale(stage: Stage) -> None:

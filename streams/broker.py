@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from models.registry import cache_folder
+from streams.errors import UserError
 
 KAFKA_VERSION = "4.1.2"
 # Two resolutions: in one, the second artifact's managed versions would replace Kafka's own.
@@ -47,7 +48,7 @@ logger.server.level = info
 """
 
 
-class BrokerError(Exception):
+class BrokerError(UserError):
     """The private Kafka cannot be made or does not start; the message says what to do."""
 
 

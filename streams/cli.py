@@ -70,13 +70,10 @@ def worker(agents: str) -> None:
     settings = settings_or_exit()
     log_to_stderr(settings.log_level)
     brokers = brokers_of(settings)
-    from streams.worker import Worker, WorkerError
+    from streams.worker import Worker
 
-    try:
-        with told_errors():
-            asyncio.run(Worker(settings, brokers, names).run())
-    except WorkerError as error:
-        raise click.ClickException(str(error)) from error
+    with told_errors():
+        asyncio.run(Worker(settings, brokers, names).run())
 
 
 @main.command()

@@ -10,6 +10,7 @@ import click
 from pydantic import ValidationError
 
 from models.base import ModelError
+from streams.errors import UserError
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,30 +47,9 @@ def told_errors() -> Iterator[None]:
     """Errors that the user can do something about end the program with one line."""
     from aiokafka.errors import KafkaError
 
-    from streams.access import AccessError
-    from streams.broker import BrokerError
-    from streams.connection import ConnectionSettingsError
-    from streams.evaluation import EvaluationError
-    from streams.letters import LettersError
-    from streams.processes import ProcessError
-    from streams.proving import ProveError
-    from streams.replay import ReplayError
-    from streams.topics import TopicError
-
     try:
         yield
-    except (
-        AccessError,
-        BrokerError,
-        ConnectionSettingsError,
-        EvaluationError,
-        LettersError,
-        ProcessError,
-        ProveError,
-        ReplayError,
-        TopicError,
-        ModelError,
-    ) as error:
+    except (UserError, ModelError) as error:
         raise click.ClickException(str(error)) from error
     except KafkaError as error:
         raise click.ClickException(f"Kafka: {error!r}; is TENOR_BROKERS right?") from error

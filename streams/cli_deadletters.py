@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from streams import codec
 from streams.cli_common import brokers_of, settings_or_exit, told_errors
+from streams.clock import now_ms
 from streams.deadletters import Letter, Selection
 from streams.events import CodecError, Topics
 from streams.inspection import header_text, printable, value_lines
@@ -45,7 +45,7 @@ class SinceType(click.ParamType):
         if isinstance(value, int):  # the default
             return value
         try:
-            return since(str(value), time.time_ns() // 1_000_000)
+            return since(str(value), now_ms())
         except CodecError:
             self.fail(f"{value!r} is neither a span such as 10m, 2h, 3d nor RFC 3339", param, ctx)
 

@@ -1,22 +1,29 @@
-"""A clock that skips idle time, to measure live behaviour as fast as the machine computes it.
+"""The time of day; and a clock that skips idle time.
 
-The time of this event loop is real time plus all the waiting that was skipped. When nothing is
-ready, no job of an executor is under way and only timers are pending, it jumps to the next timer;
-while models compute, time flows as it really does. So the delays that a task sees are those of a
-live run on the same machine, and a minute of audio paced by this clock takes only the seconds of
-its computation. It is for work inside the process: it does not wait for the outside world.
+That one is to measure live behaviour as fast as the machine computes it: the time of its event loop
+is real time plus all the waiting that was skipped. When nothing is ready, no job of an executor is
+under way and only timers are pending, it jumps to the next timer; while models compute, time flows
+as it really does. So the delays that a task sees are those of a live run on the same machine, and a
+minute of audio paced by this clock takes only the seconds of its computation. It is for work inside
+the process: it does not wait for the outside world.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+def now_ms() -> int:
+    """The time of day as events carry it: ms since 1970, UTC."""
+    return time.time_ns() // 1_000_000
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):

@@ -14,7 +14,6 @@ from models import registry
 from models.base import SAMPLE_RATE, Encoder, Floats, SpeechRecognizer, Transcript, Utterance
 from models.fusion import FusionModel, Item
 from models.fusion import Opinion as FusedOpinion
-from models.voice import ProsodicVoiceEncoder
 from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
 from streams.agents.images import ImageAgent
@@ -89,7 +88,7 @@ class Workshop:
                 workers=settings.decoders,
             ),
         )
-        voice = ProsodicVoiceEncoder(speech.encoder)
+        voice = registry.load_voice(speech.encoder)
 
         def activity(batch: list[Activity]) -> list[Activity]:
             states, heard = detector.step([s for s, _ in batch], [a for _, a in batch])

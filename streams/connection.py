@@ -11,10 +11,11 @@ from aiokafka.conn import collect_hosts
 from aiokafka.helpers import create_ssl_context
 from pydantic import SecretStr
 
+from streams.errors import UserError
 from streams.settings import Settings
 
 
-class ConnectionSettingsError(Exception):
+class ConnectionSettingsError(UserError):
     """The settings of the connection do not fit together; the message names the one to change."""
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from streams import watch
 from streams.broker import Broker
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.events import Event, EventType, Topics
 from streams.processes import WorkerProcess
@@ -93,7 +93,7 @@ async def _play(
     await asyncio.wait(
         [watching, asyncio.create_task(listening.wait())], return_when=asyncio.FIRST_COMPLETED
     )
-    report.start = time.time_ns() // 1_000_000
+    report.start = now_ms()
     report.events_in = await replay(script, brokers, topics, session, start=report.start)
     try:
         await asyncio.wait_for(watching, PATIENCE_S)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from streams.errors import UserError
 from streams.results import CaptionFinal, CaptionPartial, Gap, Result, Silence, Word
 from streams.segmenter import FRAME, SAMPLE_RATE, Rules
 
@@ -32,7 +33,7 @@ ERASURES: Final = tuple(
 keys, or `plain` with all words that stand behind a change counted as taken back too."""
 
 
-class EvaluationError(Exception):
+class EvaluationError(UserError):
     """What is to be measured is not there, or not whole; the message says why."""
 
 

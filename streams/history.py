@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams import codec, records
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.events import CodecError, Topics
 from streams.results import CaptionFinal, Gap, Result, SentimentSession, Silence, result_of
@@ -54,9 +54,5 @@ async def _results(
         for record in batch:
             if record.key == key and record.offset < end:
                 with contextlib.suppress(CodecError):
-                    event = codec.decode(key, record.value, record.headers, now=_now())
+                    event = codec.decode(key, record.value, record.headers, now=now_ms())
                     yield event.id, result_of(event)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -31,6 +31,7 @@ from streams.deadletters import (
     obstacle,
 )
 from streams.delivery import LARGEST
+from streams.errors import UserError
 from streams.events import Topics
 from streams.records import read_to
 from streams.topics import partitions_of
@@ -48,7 +49,7 @@ Outgoing = tuple[str, int, bytes | None, bytes | None, RawHeaders]
 """Topic, partition, key, value and headers."""
 
 
-class LettersError(Exception):
+class LettersError(UserError):
     """Dead letters cannot be read or sent back; the message says why."""
 
 

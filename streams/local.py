@@ -28,6 +28,7 @@ from streams.agents.base import Agent, Means
 from streams.checkpoints import Blank, Ledger
 from streams.composition import Workshop
 from streams.delivery import Record
+from streams.errors import UserError
 from streams.events import Event
 from streams.metrics import Metrics
 from streams.replay import Moment
@@ -41,7 +42,7 @@ BEGINNING: Final = 1_700_000_000_000
 """Event time (ms) at which every run begins, so that no result depends on the date."""
 
 
-class LocalError(Exception):
+class LocalError(UserError):
     """A record was refused; the message says why."""
 
 

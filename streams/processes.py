@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from streams.broker import die_with_parent, free_ports
+from streams.errors import UserError
 from streams.settings import AGENTS
 
 READY_S = 240.0
@@ -23,7 +24,7 @@ TAIL = 10
 CLI = (sys.executable, "-m", "streams.cli")
 
 
-class ProcessError(Exception):
+class ProcessError(UserError):
     """A worker process ended or did not get ready; the message quotes the end of its log."""
 
 

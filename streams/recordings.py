@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from streams.errors import UserError
 from streams.events import EventType
 from streams.media import SAMPLE_RATE, Limits, Pcm, resample
 from streams.replay import Moment
@@ -24,7 +25,7 @@ TRACKS: Final = 64
 Block = npt.NDArray[np.float32]
 
 
-class RecordingError(Exception):
+class RecordingError(UserError):
     """The file is no readable audio; the message names it."""
 
 

@@ -18,8 +18,10 @@ from aiokafka import AIOKafkaProducer
 
 from streams import codec
 from streams.agents import signals
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.delivery import producer
+from streams.errors import UserError
 from streams.events import JSON_TYPE, Event, EventType, Topics
 from streams.g711 import mu_law
 from streams.media import Pcm
@@ -30,7 +32,7 @@ INPUTS = ("audio", "text", "images")
 MEDIA = (EventType.AUDIO_CHUNK, EventType.TEXT_MESSAGE, EventType.IMAGE_FRAME)
 
 
-class ReplayError(Exception):
+class ReplayError(UserError):
     """What is to be played is not there or not readable; the message names it."""
 
 
@@ -268,7 +270,7 @@ async def replay(
     sender = producer(brokers)
     await sender.start()
     try:
-        start = start or time.time_ns() // 1_000_000
+        start = start or now_ms()
         player = Player(sender, topics, session, start)
         clock = _Clock(speed)
         for sending in sendings(script, session, start):

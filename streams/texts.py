@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
@@ -20,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from streams import codec, records
 from streams.checkpoints import Checkpoints, Ledger, State
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.context import Context, Text, text_of
 from streams.events import TYPES_OF_TOPIC, CodecError, Topics
@@ -91,7 +91,7 @@ class TextReader:
         checkpoints: Checkpoints,
         fail: Callable[[BaseException], None],
         *,
-        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now: Callable[[], int] = now_ms,
     ) -> None:
         self._brokers = brokers
         self._topic = Topics.of(settings.topic_prefix).text

@@ -15,6 +15,7 @@ from aiokafka.errors import (
 
 from streams.connection import Connection
 from streams.delivery import LARGEST
+from streams.errors import UserError
 from streams.events import Topics
 from streams.rights import Right
 from streams.settings import Settings
@@ -22,7 +23,7 @@ from streams.settings import Settings
 _WEEK = str(7 * 24 * 3600 * 1000)
 
 
-class TopicError(Exception):
+class TopicError(UserError):
     """The topics are not as they must be; the message says what to do."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from streams import codec, records
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.events import CodecError, Event, Topics
 from streams.results import (
@@ -57,21 +57,17 @@ async def follow(
     async with records.reader(brokers, *fields, **options) as consumer:
         for place in consumer.assignment():
             await consumer.position(place)
-        yield Received("", _now(), None)
+        yield Received("", now_ms(), None)
         async for record in consumer:
-            yield Received(fields[record.topic], _now(), _event(record))
+            yield Received(fields[record.topic], now_ms(), _event(record))
 
 
 def _event(record: object) -> Event | None:
     key, value, headers = (getattr(record, name) for name in ("key", "value", "headers"))
     try:
-        return codec.decode(key, value, headers, now=_now())
+        return codec.decode(key, value, headers, now=now_ms())
     except CodecError:
         return None
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(slots=True)

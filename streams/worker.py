@@ -19,9 +19,11 @@ from streams import metrics as metrics_server
 from streams.agents.base import Agent, Means
 from streams.app import faust_app, lag, oldest
 from streams.checkpoints import KafkaCheckpoints
+from streams.clock import now_ms
 from streams.composition import Workshop
 from streams.connection import Connection
 from streams.delivery import KafkaOutbox, producer
+from streams.errors import UserError
 from streams.events import Topics
 from streams.health import Health, Patience
 from streams.metrics import Metrics
@@ -37,7 +39,7 @@ WATCH_S = 1.0
 """Between two looks at lag and models."""
 
 
-class WorkerError(Exception):
+class WorkerError(UserError):
     """The worker could not go on; the message says why."""
 
 
@@ -207,11 +209,5 @@ class Worker:
         self._stop.set()
 
 
-def now_ms() -> int:
-    """The time of day."""
-    return time.time_ns() // 1_000_000
-
-
 def _why(error: BaseException) -> str:
-    told = isinstance(error, WorkerError | access.AccessError)
-    return str(error) if told else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from streams import codec
 from streams.checkpoints import KafkaCheckpoints
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import CodecError, Event, EventType, Topics
@@ -103,7 +104,7 @@ async def checkpoints(tenor: Installation) -> AsyncIterator[KafkaCheckpoints]:
     sender = producer(tenor.brokers)
     await sender.start()
     try:
-        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now)
+        yield KafkaCheckpoints(sender, tenor.brokers, tenor.topics, now_ms)
     finally:
         await sender.stop()
 
@@ -113,14 +114,10 @@ def events(records: Iterable[ConsumerRecord]) -> list[Event]:
     found = []
     for record in records:
         try:
-            found.append(codec.decode(record.key, record.value, record.headers, now=now()))
+            found.append(codec.decode(record.key, record.value, record.headers, now=now_ms()))
         except CodecError:
             continue
     return found
-
-
-def now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def eventually(check: object, s: float = 60) -> None:

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 from models.base import ModelError
 from streams import codec
 from streams.checkpoints import Blank, Checkpoints, Ledger, State
+from streams.clock import now_ms
 from streams.delivery import Outbox, Record
 from streams.events import TYPES_OF_TOPIC, CodecError, Event, EventType
 from streams.media import MediaError
@@ -153,7 +154,7 @@ class Means:
     metrics: Metrics
     fail: Callable[[BaseException], None]
     clock: Callable[[], float] = time.monotonic
-    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    now: Callable[[], int] = now_ms
 
 
 class Agent(ABC):

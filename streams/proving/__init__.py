@@ -4,6 +4,8 @@ The same calls are fed on an undisturbed installation and, for each scenario, on
 scenario's faults happen; then all final results are compared, byte by byte.
 """
 
+from streams.errors import UserError
+
 SCENARIOS = (
     "kill",
     "term",
@@ -19,5 +21,5 @@ SCENARIOS = (
 """In the order in which `all` runs them; `streams.proving.scenarios` says what each does."""
 
 
-class ProveError(Exception):
+class ProveError(UserError):
     """Nothing could be proved; the message says why, and names the logs."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from streams.clock import now_ms
 from streams.events import EventType, Topics
 from streams.proving.calls import Call, Input
 from streams.proving.comparison import Place
@@ -72,6 +73,6 @@ class Feeder:
         return future
 
     def _note(self, session: str) -> None:
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         begin, _ = self.fed.get(session, (now, now))
         self.fed[session] = (begin, now)

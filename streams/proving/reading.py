@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord
 
 from streams import codec, records
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.deadletters import error_of
 from streams.events import EventType, Topics
@@ -32,7 +33,7 @@ async def finals_of(brokers: Connection, topics: Topics) -> Finals:
     finals = Finals()
     for topic in (topics.recognition, topics.sentiment):
         async for record in records_of(brokers, topic):
-            finals.add(codec.decode(record.key, record.value, record.headers, now=_now()))
+            finals.add(codec.decode(record.key, record.value, record.headers, now=now_ms()))
     return finals
 
 
@@ -95,7 +96,3 @@ async def until_told(
 def _place(letter: ConsumerRecord) -> Place:
     error = error_of(letter.headers)
     return error.topic, error.partition, error.offset
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

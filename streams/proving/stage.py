@@ -15,6 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from streams.broker import Broker
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.events import Topics
 from streams.proving.calls import Call
@@ -64,7 +65,7 @@ class Stage:
 
     def happened(self, what: str) -> None:
         """Notes that a fault happens now."""
-        self.faults.append(Fault(time.time_ns() // 1_000_000, what))
+        self.faults.append(Fault(now_ms(), what))
 
     def step(self, seconds: float) -> None:
         """Sets the workers' clocks to so many seconds after the real time of day."""

@@ -69,6 +69,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from streams.agents.base import Agent
 from streams.broker import Broker
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.delivery import Record, producer
 from streams.events import Topics
@@ -237,7 +238,7 @@ async def measure_kafka(load: Load, speech: Sequence[Pcm], brokers: Connection) 
                 async def exported() -> str:
                     return await asyncio.to_thread(worker.get, "metrics")
 
-                look = partial(watch, exported, processes, _now)
+                look = partial(watch, exported, processes, now_ms)
                 return await _read(load, speech, installation, begin, look)
         finally:
             installation.stop()
@@ -254,7 +255,7 @@ async def _read(
     lines, samples = dict(zip(load.names(), load.lines(speech), strict=True)), list[Sample]()
     received = follow(installation.brokers, installation.topics, ("recognition",))
     await anext(received)
-    start = _now() + 500
+    start = now_ms() + 500
     for line in lines.values():
         line.start += start
     begin(start)
@@ -307,7 +308,7 @@ async def _send_all(load: Load, brokers: Connection, topics: Topics, parent: Pip
     async with producer(brokers) as sender:
         parent.send("ready")
         start = parent.recv()
-        begin = clock() + (start - _now()) / 1000
+        begin = clock() + (start - now_ms()) / 1000
 
         async def send(number: int, name: str) -> None:
             player = Player(sender, topics, name, start + load.offset_ms(number))
@@ -322,10 +323,6 @@ def _java() -> psutil.Process:
     """The private Kafka."""
     children = psutil.Process().children(recursive=True)
     return next(each for each in children if each.name().startswith("java"))
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # --- the command

@@ -47,6 +47,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from streams import codec, records
 from streams.broker import Broker
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.deadletters import error_of
 from streams.delivery import producer
@@ -59,8 +60,8 @@ from tests.bench.capacity import read_metrics
 from tests.harness import Installation
 
 DEMO: Final = Path(__file__).parents[2] / "demo" / "call"
-TRIAL_CALLS: Final = 6
-TRIAL_S: Final = 20.0
+TRIAL_CALLS: Final = 12
+TRIAL_S: Final = 60.0
 """Of each of these calls."""
 PATIENCE_S: Final = 300.0
 STAGGER_S: Final = 20.0
@@ -111,7 +112,7 @@ class Bench:
     async def offer(self, session: str, script: Script, *, wait_s: float = 0, paced: bool) -> None:
         """Plays a session, and returns when Kafka has all of it."""
         await asyncio.sleep(wait_s)
-        start, begun = time.time_ns() // 1_000_000, time.monotonic()
+        start, begun = now_ms(), time.monotonic()
         self.offered[session] = (start, script)
         names, sent = asdict(self.topics), []
         for sending in sendings(script, session, start):
@@ -227,7 +228,7 @@ async def accounts(made: Bench, *, drained: bool) -> dict[str, Any]:
     spans: defaultdict[tuple[str, str], set[Span]] = defaultdict(set)
     ended, gaps = set[str](), Counter[str]()
     async for record in everything(made.brokers, made.topics.recognition, made.topics.sentiment):
-        event = codec.decode(record.key, record.value, record.headers, now=_now())
+        event = codec.decode(record.key, record.value, record.headers, now=now_ms())
         result = result_of(event)
         if isinstance(result, CaptionFinal | Silence | Gap):
             spans[event.session, event.channel].add((result.start, result.end))
@@ -296,10 +297,6 @@ def _most(values: Iterable[Mapping[str, float]]) -> dict[str, int]:
         for topic, value in each.items():
             most[topic] = max(most[topic], round(value))
     return dict(most)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def progress(line: str) -> None:

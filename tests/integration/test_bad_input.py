@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
 from streams import codec
+from streams.clock import now_ms
 from streams.connection import Connection
 from streams.deadletters import PREFIX, RawHeaders, error_of
 from streams.delivery import producer
@@ -28,7 +29,7 @@ from streams.events import JSON_TYPE, VECTOR_TYPE, Event, EventType, Topics
 from streams.processes import WorkerProcess
 from streams.replay import Player, Script, load
 from streams.results import PROVISIONAL
-from tests.harness import RESULTS, Installation, events, now
+from tests.harness import RESULTS, Installation, events
 
 SESSION, CLEAN = "call-mixed", "call-clean"
 SOURCE = "test/bad"
@@ -315,7 +316,7 @@ async def finished(installation: Installation, letters: int) -> None:
 
 
 async def run(installation: Installation, worker: WorkerProcess, script: Script) -> Outcome:
-    start = now() - 60_000
+    start = now_ms() - 60_000
     bad = everything_bad(script, start)
     await play(installation, script, CLEAN, start, [])
     places = await play(installation, script, SESSION, start, bad)

@@ -18,11 +18,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from streams import codec
+from streams.clock import now_ms
 from streams.codec import Headers
 from streams.deadletters import DeadLetterError, dead_letter
 from streams.delivery import producer
 from streams.events import Event, EventType
-from tests.harness import Installation, eventually, now
+from tests.harness import Installation, eventually
 
 COMMAND = [sys.executable, "-m", "streams.cli", "deadletters"]
 PATIENCE_S = 60
@@ -64,7 +65,7 @@ def message(number: int) -> Event:
         f"id-{number}",
         "test/letters",
         f"call-{number % 7}",
-        now(),
+        now_ms(),
         content_type="text/plain",
         data=b"\x00\xff said %d" % number,
     )
@@ -136,7 +137,7 @@ async def test_a_topic_that_is_not_there_or_empty_is_told(installation: Make) ->
 
 async def test_they_are_listed_and_counted(installation: Make) -> None:
     place = installation()
-    first = now()
+    first = now_ms()
     await put(place, [letter(1), letter(2, "late"), letter(8, partition=5)])
     status, output, _ = run(place, "list")
     assert status == 0
@@ -153,7 +154,7 @@ async def test_they_are_listed_and_counted(installation: Make) -> None:
     assert [each["id"] for each in listed(place, "--reason", "late")] == ["3:1"]
     assert [each["id"] for each in listed(place, "--session", "call-1")] == ["0:0", "3:0"]
     assert len(listed(place, "--since", "10m")) == 3
-    assert not listed(place, "--since", codec.format_time(now() + 60_000))
+    assert not listed(place, "--since", codec.format_time(now_ms() + 60_000))
     assert len(listed(place, "--since", codec.format_time(first - 60_000))) == 3
 
 
@@ -301,7 +302,7 @@ async def test_the_workers_read_on_and_what_fails_again_comes_back(
         "good",
         "test/letters",
         "call",
-        now(),
+        now_ms(),
         channel="customer",
         content_type="image/jpeg",
         data=picture,

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable
 
 from streams.agents import signals
+from streams.clock import now_ms
 from streams.events import Event, EventType
-from tests.harness import Installation, events, now
+from tests.harness import Installation, events
 
 
 def message(text: str, id_: str) -> Event:
@@ -17,7 +18,7 @@ def message(text: str, id_: str) -> Event:
         id=id_,
         source="/test",
         session="chat",
-        time=now(),
+        time=now_ms(),
         channel="customer",
         content_type="text/plain",
         data=text.encode(),
@@ -34,7 +35,7 @@ async def test_a_chat_is_scored_when_it_pauses_and_summed_up_at_its_end(
     paused = await tenor.read(["sentiment"], count=2, s=60)
     assert [event.type for event in events(paused)] == [EventType.SENTIMENT_WINDOW] * 2
     await asyncio.sleep(3)  # the session is idle by now, not only its last message
-    await tenor.send("text", signals.ended("chat", now(), input_="text"))
+    await tenor.send("text", signals.ended("chat", now_ms(), input_="text"))
     ended = await tenor.read(["sentiment"], until=EventType.SENTIMENT_SESSION, s=60)
     (summary,) = [
         json.loads(e.data) for e in events(ended) if e.type == "tenor.sentiment.session.v1"

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import subprocess
-import time
 import uuid
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
 
+from streams.clock import now_ms
 from streams.codec import decode, encode, format_time
 from streams.connection import Connection
 from streams.events import CodecError, Event, EventType
@@ -33,10 +33,6 @@ HEADERS = {
     "ce_time": "2026-01-31T14:00:00.25+02:00",
     "content-type": "text/plain",
 }
-
-
-def now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def kcat(*arguments: str) -> str:
@@ -80,7 +76,7 @@ async def test_six_headers_make_an_event(kafka: Connection, tmp_path: Path) -> N
     file = tmp_path / "message.txt"
     file.write_text("grüß dich", encoding="utf-8")
     record = await written(kafka, await new_topic(kafka), file, HEADERS)
-    event = decode(record.key, record.value, record.headers, now=now())
+    event = decode(record.key, record.value, record.headers, now=now_ms())
     assert (event.session, event.id, event.source) == ("call-1", "m-1", "/kcat")
     assert format_time(event.time) == "2026-01-31T12:00:00.250Z"
     assert text_message(event) == TextMessage("grüß dich")
@@ -96,7 +92,7 @@ async def test_media_arrive_byte_for_byte(kafka: Connection, tmp_path: Path) -> 
         "ce_sequence": "3",
     }
     record = await written(kafka, await new_topic(kafka), file, headers)
-    event = decode(record.key, record.value, record.headers, now=now())
+    event = decode(record.key, record.value, record.headers, now=now_ms())
     assert (event.channel, event.sequence) == ("customer", 3)
     assert event.data == file.read_bytes()
 
@@ -107,7 +103,7 @@ async def test_a_forgotten_header_is_named(kafka: Connection, tmp_path: Path) ->
     headers = {name: text for name, text in HEADERS.items() if name != "ce_time"}
     record = await written(kafka, await new_topic(kafka), file, headers)
     with pytest.raises(CodecError, match="ce_time") as caught:
-        decode(record.key, record.value, record.headers, now=now())
+        decode(record.key, record.value, record.headers, now=now_ms())
     assert caught.value.reason == "missing-header"
 
 

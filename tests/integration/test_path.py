@@ -12,13 +12,14 @@ import jsonschema
 import pytest
 
 from streams.asyncapi import schema
+from streams.clock import now_ms
 from streams.deadletters import error_of
 from streams.events import Event, EventType
 from streams.replay import Script, load, replay
 from streams.report import word_error_rate
 from streams.results import PROVISIONAL
 from streams.results import RESULTS as RESULT_TYPES
-from tests.harness import RESULTS, Installation, events, now
+from tests.harness import RESULTS, Installation, events
 
 Make = Callable[[], Installation]
 
@@ -59,7 +60,7 @@ async def play(installation: Installation, script: Script, start: int) -> dict[s
 async def test_a_call_goes_in_and_comes_out_even_if_a_worker_dies(
     installation: Make, script: Script
 ) -> None:
-    start = now()
+    start = now_ms()
     calm, stormy = installation(), installation()
     undisturbed = await _undisturbed(calm, script, start)
     disturbed = await _disturbed(stormy, script, start)
@@ -171,7 +172,7 @@ async def test_agents_in_processes_of_their_own(installation: Make, script: Scri
     workers = [split.start_worker(["audio", "images"]), split.start_worker(["text", "join"])]
     for worker in workers:
         worker.ready()
-    await play(split, script, now())
+    await play(split, script, now_ms())
     results = await results_of(split)
     assert sum(event.type is EventType.CAPTION_FINAL for event in results) >= 15
     assert sum(event.type is EventType.SENTIMENT_SESSION for event in results) == 1

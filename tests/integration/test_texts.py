@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from streams.clock import now_ms
 from streams.context import Context
 from streams.events import Event, EventType
 from streams.settings import Settings
 from streams.texts import AGENT, POSITION, FixedTexts, TextReader, Unassigned
 from streams.topics import ensure_topics
-from tests.harness import Installation, checkpoints, now
+from tests.harness import Installation, checkpoints
 
 SESSIONS = ("call-1", "call-2", "call-3")
 
@@ -53,7 +54,7 @@ def typed(session: str, number: int, *terms: str) -> Event:
         id=f"{session}-{number}",
         source="test",
         session=session,
-        time=now(),
+        time=now_ms(),
         content_type="application/json",
         data=json.dumps({"kind": "vocabulary", "vocabulary": terms}).encode(),
     )
@@ -131,7 +132,7 @@ async def test_what_is_forgotten_stays_forgotten(tenor: Installation) -> None:
 async def test_what_is_no_text_is_passed_over(tenor: Installation) -> None:
     await tenor.send("text", typed("call-1", 1, "One"))
     await tenor.send_raw("text", (b"call-1", b"nonsense", []), (None, b"more", []))
-    end = Event(EventType.SESSION_ENDED, "end", "test", "call-1", now())
+    end = Event(EventType.SESSION_ENDED, "end", "test", "call-1", now_ms())
     await tenor.send("text", end, typed("call-1", 2, "Two"))
     async with reading(tenor) as reader:
         assert terms(await reader.context(0, "call-1")) == ["One", "Two"]

@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(16, ge=1, le=512, description="The most items of a model call")
     batch_wait_s: float = Field(0.01, ge=0, le=1, description="How long a batch waits for more")
     queue_bytes: int = Field(
-        64 * 2**20, ge=2**20, description="Media that may wait in one agent before it stops reading"
+        16 * 2**20, ge=2**20, description="Media that may wait in one agent before it stops reading"
     )
 
     session_timeout_s: float = Field(6.0, ge=3, description="Kafka gives up a worker after this")

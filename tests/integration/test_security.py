@@ -143,10 +143,10 @@ async def test_a_worker_is_known_by_its_certificate(
     secure: SecureKafka, tenor: Installation
 ) -> None:
     await tenor.make_topics()
-    await secure.allow(of_worker(tenor, "text"), "certified")
-    worker = tenor.start_worker(["text"], **settings(secure.certified("certified")))
+    await secure.allow(of_worker(tenor, "join"), "certified")
+    worker = tenor.start_worker(["join"], **settings(secure.certified("certified")))
     await asyncio.to_thread(worker.ready)
-    await tenor.send_raw("text", (b"call", b"no event", []))
+    await tenor.send_raw("features", (b"call", b"no event", []))
     assert await tenor.read(["deadletters"], count=1, s=PATIENCE_S)
     assert worker.stop() == 0
 
@@ -208,10 +208,10 @@ def test_other_commands_say_the_same(
 
 
 LACKING = {
-    "a topic to read": lambda tenor: Right("Topic", tenor.topics.text, "Read"),
-    "a topic to write": lambda tenor: Right("Topic", tenor.topics.features, "Write"),
+    "a topic to read": lambda tenor: Right("Topic", tenor.topics.features, "Read"),
+    "a topic to write": lambda tenor: Right("Topic", tenor.topics.sentiment, "Write"),
     "a consumer group": lambda tenor: Right(
-        "Group", f"{tenor.settings['TENOR_GROUP']}-text", "Read"
+        "Group", f"{tenor.settings['TENOR_GROUP']}-join", "Read"
     ),
 }
 
@@ -222,16 +222,16 @@ async def test_a_right_that_a_worker_lacks_is_named(
 ) -> None:
     await tenor.make_topics()
     lacking = LACKING[what](tenor)
-    await secure.allow(of_worker(tenor, "text") - {lacking})
-    done = await asyncio.to_thread(run, ["worker", "--agents", "text"], tenor, secure.connection())
+    await secure.allow(of_worker(tenor, "join") - {lacking})
+    done = await asyncio.to_thread(run, ["worker", "--agents", "join"], tenor, secure.connection())
     assert f"Kafka does not allow User:worker: {lacking};" in told(done)
 
 
 async def test_a_worker_that_may_not_make_topics_says_so(
     secure: SecureKafka, tenor: Installation
 ) -> None:
-    await secure.allow(of_worker(tenor, "text"))
-    done = await asyncio.to_thread(run, ["worker", "--agents", "text"], tenor, secure.connection())
+    await secure.allow(of_worker(tenor, "join"))
+    done = await asyncio.to_thread(run, ["worker", "--agents", "join"], tenor, secure.connection())
     assert "Kafka does not allow User:worker: Create on Topic:" in told(done)
 
 
@@ -261,8 +261,8 @@ async def test_a_right_that_is_taken_away_ends_a_worker(
     secure: SecureKafka, tenor: Installation, what: str
 ) -> None:
     await tenor.make_topics()
-    await secure.allow(of_worker(tenor, "text"))
-    worker = tenor.start_worker(["text"], **settings(secure.connection()))
+    await secure.allow(of_worker(tenor, "join"))
+    worker = tenor.start_worker(["join"], **settings(secure.connection()))
     await asyncio.to_thread(worker.ready)
     lacking = LACKING[what](tenor)
     await secure.forbid([lacking])
@@ -273,8 +273,8 @@ async def test_a_password_that_has_changed_ends_a_worker_that_connects_anew(
     secure: SecureKafka, tenor: Installation
 ) -> None:
     await tenor.make_topics()
-    await secure.allow(of_worker(tenor, "text"), "other")
-    worker = tenor.start_worker(["text"], **settings(secure.connection(user="other")))
+    await secure.allow(of_worker(tenor, "join"), "other")
+    worker = tenor.start_worker(["join"], **settings(secure.connection(user="other")))
     await asyncio.to_thread(worker.ready)
     await asyncio.to_thread(secure.change_password, "other", "another")
     node = secure.broker.nodes[0]

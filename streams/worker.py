@@ -14,7 +14,7 @@ from dataclasses import asdict
 import faust
 from aiokafka.errors import KafkaError
 
-from streams import access, records, rights
+from streams import access, memory, records, rights
 from streams import metrics as metrics_server
 from streams.agents.base import Agent, Means
 from streams.app import faust_app, lag, oldest
@@ -79,6 +79,8 @@ class Worker:
             tasks.append(asyncio.create_task(self._watch_models()))
             tasks.append(asyncio.create_task(access.watch(self._brokers, self._rights())))
             tasks.append(asyncio.create_task(self._watch_lag(apps)))
+            trimming = asyncio.create_task(memory.keep_trimmed())
+            stack.callback(trimming.cancel)
             tasks += [asyncio.create_task(app.wait_until_stopped()) for app in apps]
             self._health.stage = ""
             log.info("ready: %s", ", ".join(self._names))

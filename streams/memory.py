@@ -25,5 +25,7 @@ def trim() -> bool:
 
 async def keep_trimmed() -> None:
     """Trims every `EVERY_S`, in a thread; returns at once where it cannot be done."""
-    while await asyncio.to_thread(trim):
+    while True:
+        if not await asyncio.to_thread(trim):
+            return
         await asyncio.sleep(EVERY_S)

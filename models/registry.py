@@ -169,16 +169,21 @@ def load_voice(speech: Encoder) -> VoiceEncoder:
 
 def load_text(uri: str = TEXT, device: str = "cpu") -> TextEncoder:
     """Any transformers encoder, mean-pooled."""
-    from models.text import TransformersTextEncoder
+    from models.text import PooledTextEncoder
 
-    return TransformersTextEncoder(resolve(uri), name_of(uri), device=device)
+    return PooledTextEncoder(resolve(uri), name_of(uri), device=device)
 
 
 def load_image(uri: str = IMAGE, device: str = "cpu") -> ImageRecognizer:
     """EfficientNet-Lite0 from its .pth file, or a CLIP or SigLIP folder; both with faces."""
-    from models.image import load
+    path = resolve(uri)
+    if path.is_file():
+        from models.image import EfficientNetRecognizer
 
-    return load(resolve(uri), name_of(uri), device=device)
+        return EfficientNetRecognizer(path, name_of(uri), device=device)
+    from models.towers import TowerRecognizer
+
+    return TowerRecognizer(path, name_of(uri), device=device)
 
 
 def cache_folder() -> Path:

@@ -72,10 +72,10 @@ class Sources:
         """Event time (ms) up to which no live source has anything more to say."""
         if not self.declared <= self.seen:
             return 0
-        live = [pair for pair in self.marks.items() if pair[0] not in self.idle]
-        reports = [mark for _, mark in live if mark != SPARSE]
+        live = {name: mark for name, mark in self.marks.items() if name not in self.idle}
+        reports = [mark for mark in live.values() if mark != SPARSE]
         if not reports:
-            reports = [self.untils.get(input_of(name), 0) for name, _ in live]
+            reports = [self.untils.get(input_of(name), 0) for name in live]
         dated = self.reporting | self.ended >= (self.declared or INPUTS)
         return min(reports, default=0) - (0 if dated else lateness)
 

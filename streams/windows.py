@@ -296,7 +296,10 @@ class SessionWindows:
             self.awaited.clear()
         everything = expire or self.sources.settled
         before, shown = self.complete, self.watermark
-        self.watermark = reached = max(shown, self._time(everything=everything))
+        reached = self._time(everything=everything)
+        if reached <= shown and isinstance(event, Progress) and not everything:
+            return NOTHING  # another source is behind this one: nothing has changed
+        self.watermark = reached = max(shown, reached)
         if self.awaited:
             reached = min(reached, *self.awaited.values())
         self.complete = max(before, reached)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from timm.data.imagenet_info import ImageNetInfo
+from timm.data.transforms_factory import create_transform
 from transformers import (
     BertConfig,
     BertModel,
@@ -18,9 +25,13 @@ from transformers import (
     CLIPModel,
 )
 
-from models import registry
+from models import bert, registry
 from models.base import ImageRecognizer, ModelError, Pixels, TextEncoder
+from models.efficientnet import CLASSES, EfficientNetLite0, prepare
 from models.face import FaceDetector, confidence
+from models.image import NAMES
+from models.text import MAX_TOKENS
+from models.towers import TextTower
 
 CALL = Path(__file__).parents[2] / "demo" / "call"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -106,7 +117,34 @@ def test_a_text_does_not_depend_on_its_batch(text: TextEncoder) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_any_encoder_of_transformers_is_read_from_a_folder(small_bert: Path) -> None:
+def test_bert_on_torchs_layers_is_that_of_transformers(text: TextEncoder) -> None:
+    folder = registry.resolve(registry.TEXT)
+    config = json.loads((folder / "config.json").read_text())
+    texts = [*SENTENCES, "Ça va, señor? \u4f60\u597d " * 100]
+    ours = bert.Bert(folder, config, tokens=MAX_TOKENS)
+    theirs = TextTower(folder, tokens=MAX_TOKENS)
+    with torch.inference_mode():
+        (hidden, mask), (expected, their_mask) = ours(texts), theirs(texts)
+    assert torch.equal(mask, their_mask)
+    there = mask.bool()
+    torch.testing.assert_close(hidden[there], expected[there], atol=1e-4, rtol=1e-4)
+
+
+def test_the_default_models_need_none_of_the_libraries_that_take_long_to_import() -> None:
+    code = (
+        "import sys; from models import registry; registry.load_text(); registry.load_image();"
+        "print(*({'transformers', 'timm', 'torchvision', 'torch._dynamo'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("lighter", [True, False])
+def test_any_encoder_of_transformers_is_read_from_a_folder(
+    small_bert: Path, monkeypatch: pytest.MonkeyPatch, lighter: bool
+) -> None:
+    if not lighter:
+        monkeypatch.setattr(bert, "reads", lambda folder, config: False)
     encoder = registry.load_text(f"file:{small_bert}")
     assert (encoder.encoder.dimension, encoder.encoder.id) == (16, small_bert.name)
     one, other = encoder.encode(["my brakes.", "the cake."])
@@ -133,6 +171,43 @@ def test_an_encoder_is_read_from_the_hubs_cache(
 def test_a_folder_of_something_else_is_no_text_encoder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no text encoder"):
         registry.load_text(f"file:{tmp_path}")
+
+
+def test_efficientnet_is_that_of_timm() -> None:
+    weights = torch.load(registry.resolve(registry.IMAGE), weights_only=True)
+    theirs, ours = timm.create_model("tf_efficientnet_lite0"), EfficientNetLite0()
+    for network in (theirs, ours):
+        named = dict(zip(network.state_dict(), weights.values(), strict=True))
+        network.load_state_dict(named)
+        network.eval()
+    pictures = torch.stack([prepare(_picture(name)) for name in ("cat.jpg", "cup.jpg")])
+    with torch.inference_mode():
+        features, logits = ours(pictures)
+        torch.testing.assert_close(logits, theirs(pictures), atol=1e-3, rtol=1e-3)
+        expected = theirs.forward_head(theirs.forward_features(pictures), pre_logits=True)
+        torch.testing.assert_close(features, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["cat.jpg", "cup.jpg", "astronaut.jpg"])
+def test_a_picture_is_prepared_as_by_timm(name: str) -> None:
+    picture = _picture(name)
+    transform: Any = create_transform(
+        (3, 224, 224), mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=0.875
+    )
+    for each in (picture, picture[:, ::2], np.ascontiguousarray(picture[::3])):
+        difference = (prepare(each) - transform(Image.fromarray(each))).abs()
+        assert difference.mean() < 0.05  # theirs crops at whole pixels of the smaller picture
+
+
+def test_a_thin_picture_is_not_blown_up() -> None:
+    assert prepare(np.zeros((1, 60_000, 3), np.uint8)).shape == (3, 224, 224)
+
+
+def test_classes_have_the_names_of_timm() -> None:
+    info = ImageNetInfo()
+    assert [info.index_to_description(n).split(",")[0] for n in range(CLASSES)] == (
+        NAMES.read_text(encoding="utf-8").splitlines()
+    )
 
 
 @pytest.mark.parametrize(

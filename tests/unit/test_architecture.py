@@ -60,8 +60,7 @@ ONLY_IN = {
     "torchaudio": {"models/"},
     "ctranslate2": {"models/"},
     "whisper": {"models/"},
-    "transformers": {"models/"},
-    "timm": {"models/"},
+    "transformers": {"models/towers.py"},
     "cv2": {"models/"},
     "silero_vad": {"models/"},
 }

@@ -26,6 +26,7 @@ from types import TracebackType
 
 from models.registry import cache_folder
 from streams.errors import UserError
+from streams.settings import Settings
 
 KAFKA_VERSION = "4.1.2"
 # Two resolutions: in one, the second artifact's managed versions would replace Kafka's own.
@@ -98,6 +99,16 @@ class Broker:
     def bootstrap(self) -> str:
         """`host:port,..` as Kafka clients take it."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process is told to use it: in plain text, whatever is said of another Kafka."""
+        plain = {
+            f"TENOR_{name.upper()}": str(field.default)
+            for name, field in Settings.model_fields.items()
+            if name.startswith("kafka_")
+        }
+        return {**plain, "TENOR_BROKERS": self.bootstrap}
 
     def start(self, *, timeout_s: float = 60.0) -> None:
         """Formats new data folders, starts every node, and returns when all of them answer.

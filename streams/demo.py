@@ -37,9 +37,9 @@ def run_demo(settings: Settings, folder: Path, out: Path, console: Console) -> i
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     folder_of_run = RUN / f"demo-{os.getpid()}"
     try:
-        with broker(settings, folder_of_run, console) as brokers:
+        with broker(settings, folder_of_run, console) as (brokers, environment):
             asyncio.run(ensure_topics(brokers, settings))
-            with worker(brokers, folder_of_run, console) as process:
+            with worker(environment, folder_of_run, console) as process:
                 report = asyncio.run(_play(settings, brokers, script, process, console))
     except KeyboardInterrupt:
         console.print("\nstopped; everything that was started has been ended")
@@ -53,22 +53,24 @@ def run_demo(settings: Settings, folder: Path, out: Path, console: Console) -> i
 
 
 @contextlib.contextmanager
-def broker(settings: Settings, folder: Path, console: Console) -> Iterator[Connection]:
-    """The Kafka that is named in the settings, or a private one."""
+def broker(
+    settings: Settings, folder: Path, console: Console
+) -> Iterator[tuple[Connection, dict[str, str]]]:
+    """The Kafka of the settings, or a private one, and what a worker is told to use it."""
     if settings.brokers:
-        yield Connection.of(settings)
+        yield Connection.of(settings), {}
         return
     console.print("starting a private Apache Kafka ..")
     with Broker((folder / "kafka").absolute()) as kafka:
         console.print(f"Kafka is ready on {kafka.bootstrap}")
-        yield Connection(kafka.bootstrap)
+        yield Connection(kafka.bootstrap), kafka.environment
 
 
 @contextlib.contextmanager
-def worker(brokers: Connection, folder: Path, console: Console) -> Iterator[WorkerProcess]:
+def worker(environment: dict[str, str], folder: Path, console: Console) -> Iterator[WorkerProcess]:
     """A worker process with all agents, from ready to ended."""
     console.print("loading the models ..")
-    process = WorkerProcess.start(folder / "worker.log", {"TENOR_BROKERS": brokers.servers})
+    process = WorkerProcess.start(folder / "worker.log", environment)
     try:
         process.ready()
         console.print(f"worker is ready; metrics on http://127.0.0.1:{process.port}/metrics")

@@ -27,6 +27,7 @@ from streams.g711 import mu_law
 from streams.media import Pcm
 
 CHUNK_S = 0.2
+LONGEST_S = 86_400
 PICTURES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 INPUTS = ("audio", "text", "images")
 MEDIA = (EventType.AUDIO_CHUNK, EventType.TEXT_MESSAGE, EventType.IMAGE_FRAME)
@@ -136,8 +137,16 @@ def _chunks(samples: Pcm, rate: int, channel: str, *, telephone: bool) -> Iterat
         )
 
 
+def _seconds(value: object) -> float:
+    """A time in a recording. Raises ValueError, as JSON's NaN and 1e999 are floats, too."""
+    seconds = float(value)  # type: ignore[arg-type]  # a TypeError is as good
+    if not 0 <= seconds <= LONGEST_S:
+        raise ValueError(f"{seconds} is no time between 0 and {LONGEST_S} s")
+    return seconds
+
+
 def _utterance(entry: dict[str, Any]) -> dict[str, Any]:
-    start, end = float(entry["start"]), float(entry["end"])
+    start, end = _seconds(entry["start"]), _seconds(entry["end"])
     return {"channel": entry["channel"], "start": start, "end": end, "text": str(entry["text"])}
 
 
@@ -145,12 +154,12 @@ def _message(entry: dict[str, Any]) -> Moment:
     value = {
         name: entry[name] for name in ("text", "speaker", "kind", "vocabulary") if name in entry
     }
-    at, data = float(entry["at"]), json.dumps(value).encode()
+    at, data = _seconds(entry["at"]), json.dumps(value).encode()
     return Moment(at, "text", EventType.TEXT_MESSAGE, at, entry.get("speaker", ""), JSON_TYPE, data)
 
 
 def _picture(folder: Path, entry: dict[str, Any]) -> Moment:
-    at, file = float(entry["at"]), folder / entry["file"]
+    at, file = _seconds(entry["at"]), folder / entry["file"]
     kind = PICTURES[file.suffix.lower()]
     speaker = entry.get("speaker", "")
     return Moment(at, "images", EventType.IMAGE_FRAME, at, speaker, kind, file.read_bytes())

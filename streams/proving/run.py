@@ -44,12 +44,6 @@ SETTLE_S: Final = 1.0
 IDLE_AFTER_S: Final = 120.0
 """A Kafka that is away, or a loaded machine, must not look like a silent call."""
 STEPPED: Final = (sys.executable, "-m", "streams.proving.stepped_clock")
-PLAIN: Final = {
-    f"TENOR_{name.upper()}": str(field.default)
-    for name, field in Settings.model_fields.items()
-    if name.startswith("kafka_")
-}
-"""Whatever the environment says of another Kafka: the private one wants no password."""
 
 Tell = Callable[[str], None]
 
@@ -159,8 +153,7 @@ class _Prover:
 
     def _fleet(self, name: str, scenario: Scenario, kafka: Broker, clock: Path) -> Fleet:
         settings = {
-            **PLAIN,
-            "TENOR_BROKERS": kafka.bootstrap,
+            **kafka.environment,
             "TENOR_TOPIC_PREFIX": f"{name}.",
             "TENOR_GROUP": name,
             "TENOR_REPLICATION": str(scenario.nodes),

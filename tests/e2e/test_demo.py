@@ -22,7 +22,12 @@ def start(folder: Path, call: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "streams.cli", "demo", "--folder", str(call)],
         cwd=folder,
-        env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            **environment,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "TENOR_KAFKA_SECURITY": "SASL_SSL",  # of a Kafka of one's own; the demo's is private
+            "TENOR_KAFKA_USERNAME": "me",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -341,7 +341,7 @@ class SessionWindows:
         rules = self.rules
         self.memory.forget(self.complete - max(rules.memory, rules.length + rules.correction))
         self.arrived = self._reaching(self.arrived.items())
-        self.awaited = self.awaited or {}
+        self.awaited = self.awaited or {}  # one that was filled keeps its size when it is emptied
         return Outcome(closed, provisional, done, advanced=True, ended=over)
 
     def _reaching(self, ends: Iterable[tuple[str, int]]) -> dict[str, int]:

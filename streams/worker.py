@@ -50,6 +50,7 @@ class Worker:
         self._settings = settings
         self._brokers = brokers
         self._names = agents
+        self._topics = Topics.of(settings.topic_prefix)
         self._metrics = Metrics()
         self._health = Health(
             Patience(settings.model_stall_s, settings.model_timeout_s, settings.model_failure_s)
@@ -111,14 +112,13 @@ class Worker:
         log.info("metrics on http://%s:%d/metrics", host, port)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> tuple[list[Agent], list[faust.App]]:
-        topics = Topics.of(self._settings.topic_prefix)
         sender = producer(self._brokers)
         await sender.start()
         stack.push_async_callback(sender.stop)
-        checkpoints = KafkaCheckpoints(sender, self._brokers, topics, now_ms)
+        checkpoints = KafkaCheckpoints(sender, self._brokers, self._topics, now_ms)
         means = Means(
             self._settings,
-            KafkaOutbox(sender, topics, self._metrics, now_ms),
+            KafkaOutbox(sender, self._topics, self._metrics, now_ms),
             checkpoints,
             self._metrics,
             self._fail,
@@ -168,12 +168,10 @@ class Worker:
                 pass  # it does not answer; then the first error says more
 
     def _rights(self) -> set[rights.Right]:
-        topics = Topics.of(self._settings.topic_prefix)
-        return rights.of_worker(self._names, topics, self._settings.group)
+        return rights.of_worker(self._names, self._topics, self._settings.group)
 
     async def _watch_lag(self, apps: list[faust.App]) -> None:
-        topics = Topics.of(self._settings.topic_prefix)
-        fields = {name: field for field, name in asdict(topics).items()}
+        fields = {name: field for field, name in asdict(self._topics).items()}
         while True:
             for app in apps:
                 for name, events in lag(app).items():

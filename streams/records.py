@@ -66,8 +66,8 @@ async def reader(
     install()
     own = {"group_id": None, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
     consumer = AIOKafkaConsumer(*topics, **{**brokers.options(), **own, **options})
-    await consumer.start()
     try:
+        await consumer.start()  # who is cancelled here has connections to close, too
         yield consumer
     finally:
         await asyncio.shield(consumer.stop())

@@ -144,6 +144,18 @@ def details(result: Row, run: Run, calm: Run) -> Iterator[str]:
             yield f"{run.name}: {len(places)} dead letters {what} ({reasons}): {places[:5]}"
 
 
+def summary(result: Row) -> str:
+    """A line as soon as a scenario is over: the table comes much later."""
+    figures = result.figures
+    counts = ", ".join(f"{figures[name]} {name}" for name in ("missing", "extra", "different"))
+    most = figures["interruption_s"]["max"]
+    return (
+        f"{figures['scenario']}: {'passed' if result.passed else 'FAILED'}; "
+        f"{figures['found']} of {figures['expected']} finals, {counts}"
+        + ("" if most is None else f"; interrupted for {most:.1f} s at most")
+    )
+
+
 def print_rows(rows: Sequence[Row], console: Console) -> None:
     """The table for people."""
     table = Table(title="What was proved", title_justify="left")

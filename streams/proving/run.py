@@ -30,7 +30,7 @@ from streams.proving.calls import Call, plan
 from streams.proving.comparison import Comparison, Finals, compare, match_letters, uncovered
 from streams.proving.feeding import Feeder, together
 from streams.proving.fleet import Fleet
-from streams.proving.report import Row, Run, details, row
+from streams.proving.report import Row, Run, details, row, summary
 from streams.proving.scenarios import SCENARIOS, UNDISTURBED, Scenario
 from streams.proving.stage import Stage
 from streams.proving.stepped_clock import VARIABLE, step
@@ -128,7 +128,7 @@ class _Prover:
             self._keep(run, calm, result.comparison)
         elif not self._order.keep:
             shutil.rmtree(self._folder / name, ignore_errors=True)
-        self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}")
+        self._tell(summary(result))
         return result
 
     async def _play(self, name: str, scenario: Scenario, kafka: Broker) -> Run:

@@ -16,7 +16,7 @@ from rich.console import Console
 from streams.events import Event, EventType
 from streams.proving import SCENARIOS, report, scenarios, stepped_clock
 from streams.proving.comparison import Fault, Finals, compare, match_letters
-from streams.proving.report import Run, details, print_rows, row
+from streams.proving.report import Run, details, print_rows, row, summary
 from streams.settings import Settings
 
 PLACE = ("kill.audio", 0, 7)
@@ -86,6 +86,13 @@ def test_the_table_shows_every_scenario() -> None:
     assert "passed" in text
     assert "FAILED" in text
     assert "300 MB" in text
+
+
+def test_a_scenario_is_summed_up_when_it_is_over() -> None:
+    assert summary(judged(run("1", "2", faults=[]))).endswith(
+        ": passed; 2 of 2 finals, 0 missing, 0 extra, 0 different"
+    )
+    assert ": FAILED; 1 of 2 finals, 1 missing, " in summary(judged(run("1", faults=[])))
 
 
 def test_every_scenario_has_a_name_on_the_command_line() -> None:

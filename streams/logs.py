@@ -1,15 +1,18 @@
-"""Log lines of the commands: ours, and of libraries what they warn of, not over and over again."""
+"""Log lines of the commands: ours, and what libraries warn of; none of them over and over again."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 EVERY_S: Final = 10.0
 """A library's line of one kind comes once in this time: aiokafka tells of every attempt, dozens of
 lines a second, while a broker is away."""
+OFTEN: Final = 20
+"""Our own come so often: a producer that sends nothing but rubbish shall not fill the disk."""
 OURS: Final = ("tenor", "streams", "models")
 
 
@@ -26,26 +29,34 @@ def log_to_stderr(level: str) -> None:
 
 
 class Seldom(logging.Filter):
-    """Leaves out repetitions of libraries' lines, and says of the next one how many there were.
+    """Leaves out repetitions, and says of the next line of that kind how many there were.
 
-    Lines are of one kind if they come from one logger and differ only in what is filled in.
+    Lines are of one kind if they come from one logger and differ only in what is filled in. The
+    first `OFTEN` of ours in `EVERY_S` are shown, of a library's the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._shown: dict[tuple[str, str], float] = {}
-        self._left_out: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, str], _Seen] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        often = OFTEN if record.name.partition(".")[0] in OURS else 1
         kind, now = (record.name, str(record.msg)), self._clock()
-        if record.name.partition(".")[0] in OURS:
-            return True
-        if now - self._shown.get(kind, -EVERY_S) < EVERY_S:
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
-            return False
-        self._shown[kind] = now
-        if count := self._left_out.pop(kind, 0):
-            record.msg = f"{record.getMessage()} [and {count} more such lines before]"
+        seen = self._seen.get(kind)
+        if seen and now - seen.since < EVERY_S:
+            seen.lines += 1
+            return seen.lines <= often
+        self._seen[kind] = _Seen(now)
+        if seen and (left_out := seen.lines - often) > 0:
+            record.msg = f"{record.getMessage()} [and {left_out} more such lines before]"
             record.args = ()
         return True
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The lines of a kind since a time (s)."""
+
+    since: float
+    lines: int = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from streams.logs import EVERY_S, Seldom
+from streams.logs import EVERY_S, OFTEN, Seldom
 
 
 class Log:
@@ -36,8 +36,11 @@ def test_other_lines_and_other_loggers_are_shown() -> None:
     assert log.shows("aiokafka.consumer", "no node %s", 1)
 
 
-def test_our_own_lines_are_all_shown() -> None:
+def test_our_own_lines_are_shown_unless_they_come_in_masses() -> None:
     log = Log()
-    shown = [log.shows("tenor.worker", "ready") for _ in range(3)]
-    assert shown == ["ready"] * 3
-    assert [log.shows("streams.agents.base", "again") for _ in range(2)] == ["again"] * 2
+    shown = [log.shows("streams.agents.base", "a bad record at %s", n) for n in range(OFTEN + 5)]
+    assert shown == [f"a bad record at {n}" for n in range(OFTEN)] + [None] * 5
+    assert log.shows("tenor.worker", "ready") == "ready"
+    log.now = EVERY_S
+    after = log.shows("streams.agents.base", "a bad record at %s", "last")
+    assert after == "a bad record at last [and 5 more such lines before]"

@@ -101,7 +101,8 @@ class Recording:
 
         try:
             with soundfile.SoundFile(self.path) as file:
-                for block in file.blocks(size, dtype="float32", always_2d=True):
+                # all frames are asked for: of what libsndfile cannot seek in, it must be told
+                for block in file.blocks(size, 0, file.frames, "float32", always_2d=True):
                     together = len(self.channels) < file.channels
                     yield block.mean(axis=1, keepdims=True) if together else block
         except (OSError, soundfile.SoundFileError) as error:

@@ -67,6 +67,16 @@ def test_files_of_floats_are_heard_and_clipped(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_coding_that_cannot_be_sought_in_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "adpcm.au"
+    tone = 0.3 * np.sin(np.arange(8_000) / 20)
+    soundfile.write(path, tone, 8_000, format="AU", subtype="G721_32")
+
+    heard = Recording.of(path).whole()[: 2 * len(tone) : 2]
+
+    assert np.corrcoef(heard[100:-100], tone[100:-100])[0, 1] > 0.99
+
+
 def test_silence_follows_where_the_file_ends(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(0.25, 22_050), 22_050)
     moments = list(Recording.of(tmp_path / "a.wav").moments(0.1, silent_s=0.5))

@@ -76,6 +76,13 @@ def of_reader(topics: Topics, outputs: Collection[str] = OUTPUTS) -> set[Right]:
     return _topics(topics, "Read", outputs)
 
 
+def of_searcher(topics: Topics, *, publish: bool = False) -> set[Right]:
+    """What is needed to search features and look up what they were made of, and to publish
+    matches."""
+    reads = of_reader(topics, ("features", "recognition", "text"))
+    return reads | (_topics(topics, "Write", ("recognition",)) if publish else set())
+
+
 def of_keeper(topics: Topics) -> set[Right]:
     """What is needed to look at dead letters and to send them back, in transactions."""
     origins = {topic for topics_read in READS.values() for topic in topics_read}

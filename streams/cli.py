@@ -17,6 +17,8 @@ from rich.console import Console
 
 from streams.cli_common import brokers_of, settings_or_exit, told_errors
 from streams.cli_deadletters import deadletters
+from streams.cli_eval import matching
+from streams.cli_search import match, search
 from streams.logs import log_to_stderr
 from streams.proving import SCENARIOS
 from streams.settings import AGENTS
@@ -271,7 +273,10 @@ def demo(folder: Path, out: Path) -> None:
         sys.exit(run_demo(settings_or_exit(), folder, out, Console(highlight=False)))
 
 
+evaluate.add_command(matching)
 main.add_command(deadletters)
+main.add_command(search)
+main.add_command(match)
 
 
 @main.command()

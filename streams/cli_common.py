@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from pydantic import ValidationError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from streams.connection import Connection
 
 # ruff: noqa: PLC0415 - imported when needed, so that `tenor --help` answers at once
+
+TRAINING: Final = ("sklearn", "matplotlib")
+"""Packages that only the extra `train` brings."""
 
 
 def settings_or_exit(**chosen: str) -> Settings:
@@ -53,3 +56,9 @@ def told_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except KafkaError as error:
         raise click.ClickException(f"Kafka: {error!r}; is TENOR_BROKERS right?") from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAINING:
+            raise
+        raise click.ClickException(
+            f"this needs {error.name}, which is not installed: pip install 'tenor[train]'"
+        ) from error

@@ -27,11 +27,15 @@ REQUIRED: Final = (
 
 
 class Modality(StrEnum):
-    """The senses that are fused."""
+    """What a vector tells: of a text how it is meant and, apart, what it is about (`MEANING`: it is
+    searched and compared, and not fused); how a voice sounds, what a picture shows, what a face
+    expresses."""
 
     TEXT = "text"
+    MEANING = "meaning"
     VOICE = "voice"
     IMAGE = "image"
+    FACE = "face"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

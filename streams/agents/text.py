@@ -1,7 +1,13 @@
-"""The text agent: chat messages, notes and final captions of a session to text features."""
+"""The text agent: chat messages, notes and final captions of a session to two features each.
+
+One says how a text is meant, for fusion, the other what it is about, to be compared with pictures.
+A vocabulary is only a list of words: it is about nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from models.base import Encoder, Floats
@@ -16,6 +22,14 @@ from streams.messages import text_message
 from streams.results import CaptionFinal, result_of
 
 SOURCE: Final = "tenor/text"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Texts to vectors, and who makes them."""
+
+    read: Batcher[str, Floats]
+    encoder: Encoder
 
 
 class TextSession(SparseSession):
@@ -38,31 +52,39 @@ class TextSession(SparseSession):
         if not message.text.strip():
             return []
         speaker = message.speaker or event.channel
-        return await self._feature(event, message.text, speaker, event.time, message.kind)
+        return await self._features(event, message.text, speaker, event.time, message.kind)
 
     async def _caption(self, event: Event) -> Outgoing:
         caption = result_of(event)
         assert isinstance(caption, CaptionFinal)  # noqa: S101  (the type says so)
-        return await self._feature(event, caption.text, caption.channel, caption.start, "caption")
+        return await self._features(event, caption.text, caption.channel, caption.start, "caption")
 
-    async def _feature(
+    async def _features(
         self, event: Event, text: str, channel: str, start: int, kind: str
     ) -> Outgoing:
-        vector = await self._text.embed.submit(text)
-        encoder = self._text.encoder
-        feature = Feature(
-            session=event.session,
-            channel=channel,
-            modality=Modality.TEXT,
-            start=start,
-            end=event.time,
-            encoder=encoder.id,
-            revision=encoder.revision,
-            vector=vector,
-            evidence=event.id,
-            kind=kind,
-        ).to_event(source=SOURCE, traceparent=event.traceparent)
-        return [("features", feature)]
+        readers = self._text.readers_of(kind)
+        vectors = await asyncio.gather(
+            *(reader.read.submit(text) for reader in readers.values()), return_exceptions=True
+        )
+        outgoing: Outgoing = []
+        for (modality, reader), vector in zip(readers.items(), vectors, strict=True):
+            if isinstance(vector, BaseException):
+                raise vector  # only now: none of the others is under way any more
+            made = Feature(
+                session=event.session,
+                channel=channel,
+                modality=modality,
+                start=start,
+                end=event.time,
+                encoder=reader.encoder.id,
+                revision=reader.encoder.revision,
+                vector=vector,
+                evidence=event.id,
+                kind=kind,
+            )
+            traced = made.to_event(source=SOURCE, traceparent=event.traceparent)
+            outgoing.append(("features", traced))
+        return outgoing
 
 
 class TextAgent(Agent):
@@ -71,10 +93,15 @@ class TextAgent(Agent):
     name: ClassVar[str] = "text"
     inputs: ClassVar[tuple[str, ...]] = ("text", "recognition")
 
-    def __init__(self, means: Means, embed: Batcher[str, Floats], encoder: Encoder) -> None:
+    def __init__(self, means: Means, affect: Reader, meaning: Reader) -> None:
         super().__init__(means)
-        self.embed = embed
-        self.encoder = encoder
+        self._affect = affect
+        self._meaning = meaning
+
+    def readers_of(self, kind: str) -> dict[Modality, Reader]:
+        """Who reads a text of this kind, by what they make of it."""
+        readers = {Modality.TEXT: self._affect}
+        return readers if kind == "vocabulary" else readers | {Modality.MEANING: self._meaning}
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
         return TextSession(self, session)

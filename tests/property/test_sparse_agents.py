@@ -10,11 +10,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.base import Floats
+from models.base import Encoder, Floats
 from streams.agents import signals
 from streams.agents.base import Agent, Means
-from streams.agents.text import TextAgent
+from streams.agents.text import Reader, TextAgent
 from streams.events import Event, EventType
+from streams.features import Feature, Modality
 from tests.property.agents import (
     T0,
     TEXT,
@@ -29,13 +30,21 @@ from tests.property.agents import (
     undisturbed,
 )
 
+MEANING = Encoder("meaning-of-tests", "1", 3)
 EVER = 1_000_000
 """Beyond every offset of these logs."""
 
 
 def writing(means: Means, models: Models) -> Agent:
     """The text agent, with vectors that are a function of the text."""
-    return TextAgent(means, models.batcher("text", _embed), TEXT)
+    affect = Reader(models.batcher("affect", _affect), TEXT)
+    return TextAgent(means, affect, Reader(models.batcher("text", _embed), MEANING))
+
+
+def _affect(text: str) -> Floats:
+    if text == "venom":
+        raise ValueError(text)
+    return np.array([len(text), 0, 1], np.float32)
 
 
 def _embed(text: str) -> Floats:
@@ -44,7 +53,7 @@ def _embed(text: str) -> Floats:
     return np.array([len(text), ord(text[0]), 1], np.float32)
 
 
-def message(session: str, time: int, text: str = "words") -> Event:
+def message(session: str, time: int, text: str = "words", kind: str = "message") -> Event:
     return Event(
         type=EventType.TEXT_MESSAGE,
         id=f"{session}-{time}-{text}",
@@ -52,7 +61,7 @@ def message(session: str, time: int, text: str = "words") -> Event:
         session=session,
         time=T0 + time,
         content_type="application/json",
-        data=json.dumps({"text": text}).encode(),
+        data=json.dumps({"text": text, "kind": kind}).encode(),
     )
 
 
@@ -64,7 +73,7 @@ def silent(session: str, time: int, seen: int) -> Event:
 def chats(draw: st.DrawFn, session: str) -> list[Event]:
     times = st.integers(1, 20_000)
     one = st.one_of(
-        st.builds(message, st.just(session), times, st.sampled_from(["words", "poison"])),
+        st.builds(message, st.just(session), times, st.sampled_from(["words", "poison", "venom"])),
         st.builds(
             lambda time: signals.progress(session, T0 + time, input_="text", inputs=["audio"]),
             times,
@@ -124,7 +133,24 @@ def _is_silent(log: list[Event], place: int) -> bool:
 
 
 def _refused(event: Event) -> bool:
-    return b"poison" in event.data
+    return b"poison" in event.data or b"venom" in event.data
+
+
+def test_a_text_is_read_twice_and_a_vocabulary_once() -> None:
+    """How a text is meant and what it is about are two features of one evidence; a list of words is
+    about nothing."""
+    log = [message("one", 1), message("one", 2, kind="note"), message("one", 3, kind="vocabulary")]
+    world, _ = undisturbed("text", [*log, silent("one", 30_000, EVER)], writing)
+    made = [
+        Feature.from_event(event) for _, event in world.delivered if event.type is EventType.FEATURE
+    ]
+    assert [(each.evidence, each.modality, each.kind, each.encoder) for each in made] == [
+        ("one-1-words", Modality.TEXT, "message", TEXT.id),
+        ("one-1-words", Modality.MEANING, "message", MEANING.id),
+        ("one-2-words", Modality.TEXT, "note", TEXT.id),
+        ("one-2-words", Modality.MEANING, "note", MEANING.id),
+        ("one-3-words", Modality.TEXT, "vocabulary", TEXT.id),
+    ]
 
 
 async def test_who_takes_a_quiet_session_over_sees_that_it_is_quiet() -> None:

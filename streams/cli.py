@@ -17,8 +17,9 @@ from rich.console import Console
 
 from streams.cli_common import brokers_of, settings_or_exit, told_errors
 from streams.cli_deadletters import deadletters
-from streams.cli_eval import matching
+from streams.cli_eval import matching, sentiment
 from streams.cli_search import match, search
+from streams.cli_train import train
 from streams.logs import log_to_stderr
 from streams.proving import SCENARIOS
 from streams.settings import AGENTS
@@ -274,6 +275,8 @@ def demo(folder: Path, out: Path) -> None:
 
 
 evaluate.add_command(matching)
+evaluate.add_command(sentiment)
+main.add_command(train)
 main.add_command(deadletters)
 main.add_command(search)
 main.add_command(match)

@@ -127,28 +127,46 @@ def align(
         tell(part.train(folders or [data], out, chosen, cache), as_json=as_json)
 
 
+def encoder_option(name: str) -> Callable[[Command], Command]:
+    """Names a trained encoder."""
+    return click.option(
+        f"--{name}",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help=f"What `tenor train {name}` wrote.  [default: the shipped one]",
+    )
+
+
 @train.command()
 @trainer(data_help="Folder with corpora, or with a manifest.jsonl.")
-@click.option(
-    "--seeds", type=click.IntRange(1, 100), help="Runs, for the figures' mean and spread."
-)
-@click.option(
-    "--datasets", help="Names of the corpora, with commas.  [default: all that are there]"
-)
-@click.option("--text", type=click.Path(path_type=Path), help="Folder of `tenor train text`.")
-@click.option("--voice", type=click.Path(path_type=Path), help="Folder of `tenor train voice`.")
-@click.option("--face", type=click.Path(path_type=Path), help="Folder of `tenor train face`.")
+@click.option("--seeds", type=click.IntRange(1, 100), help="Networks, for the figures' spread.")
+@click.option("--datasets", help="Names of corpora, with commas.  [default: all but mosi]")
+@encoder_option("text")
+@encoder_option("voice")
+@encoder_option("face")
 @free_option
+@cache_option
 def fusion(
-    data: Path, out: Path, *, device: str, as_json: bool, datasets: str | None, **given: Given
+    data: Path,
+    out: Path,
+    *,
+    device: str,
+    as_json: bool,
+    cache: Path | None,
+    datasets: str | None,
+    text: Path | None,
+    voice: Path | None,
+    face: Path | None,
+    **given: Given,
 ) -> None:
     """The model that fuses text, voice and faces, after their encoders."""
+    names = tuple(name.strip() for name in (datasets or "").split(",") if name.strip())
+    folders = {"text": text, "voice": voice, "face": face}
+    uris = {name: f"file:{folder}" for name, folder in folders.items() if folder}
     with trained(out):
         from models.train import fusion as part
 
-        names = tuple(filter(None, map(str.strip, datasets.split(",")))) if datasets else None
-        chosen = options(part.Options, device, given | {"datasets": names})
-        tell(part.train(data, out, chosen), as_json=as_json)
+        chosen = options(part.Options, device, {**given, **uris, "datasets": names})
+        tell(part.train(data, out, chosen, cache), as_json=as_json)
 
 
 def options(kind: Callable[..., Made], device: str, given: Mapping[str, Given]) -> Made:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+WIDTH: Final = 300
+"""Columns of a table that nobody has to fold."""
+Row = dict[str, float | int]
 
 
 def tell(figures: Mapping[str, Any], *, as_json: bool) -> None:
@@ -20,33 +24,48 @@ def tell(figures: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def print_figures(figures: Mapping[str, Any], console: Console) -> None:
-    """A row for every group of figures, and a line for what is no number."""
-    rows = [(name, row) for name, row in groups(figures) if row]
-    columns = list(dict.fromkeys(column for _, row in rows for column in row))
-    table = Table("", *columns)
-    for name, row in rows:
-        table.add_row(name, *(f"{row[c]:g}" if c in row else "" for c in columns))
-    console.print(table)
+    """A line for all that is said in words, and a row for every group of figures."""
     for name, words in remarks(figures):
-        console.print(f"{name}: {words}", markup=False)
+        console.print(f"{name}: {words}", markup=False, soft_wrap=True)
+    rows = dict(groups(figures))
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = Table(box=None, pad_edge=False)
+    for header in ("", *columns):
+        table.add_column(header, no_wrap=True)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[c]:g}" if c in row else "" for c in columns))
+    console.width = max(console.width, WIDTH)
+    console.print(table)
 
 
-def groups(
-    figures: Mapping[str, Any], name: str = ""
-) -> Iterator[tuple[str, dict[str, float | int]]]:
-    """The numbers of every group by the names that lead to it, outermost first."""
-    yield name, {key: each for key, each in figures.items() if isinstance(each, int | float)}
+def groups(figures: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Row]]:
+    """The numbers of every group by the names that lead to it, outermost first; a group that only
+    repeats those of the one it is in is passed over."""
+    own = numbers(figures)
+    if own:
+        yield name, own
     for key, each in figures.items():
-        if isinstance(each, Mapping):
+        if isinstance(each, Mapping) and not (flat(each) and each.items() <= own.items()):
             yield from groups(each, f"{name} {key}".strip())
 
 
-def remarks(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def flat(figures: Mapping[str, Any]) -> bool:
+    """Whether a group has numbers and nothing else."""
+    return bool(figures) and len(numbers(figures)) == len(figures)
+
+
+def numbers(figures: Mapping[str, Any]) -> Row:
+    """Those right in a group."""
+    return {key: each for key, each in figures.items() if isinstance(each, int | float)}
+
+
+def remarks(figures: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
     """What is said in words, of all groups."""
     for key, each in figures.items():
+        path = f"{name} {key}".strip()
         if isinstance(each, Mapping):
-            yield from remarks(each)
+            yield from remarks(each, path)
         elif isinstance(each, str):
-            yield key, each
+            yield path, each
         elif isinstance(each, list | tuple):
-            yield key, ", ".join(map(str, each))
+            yield path, ", ".join(map(str, each))

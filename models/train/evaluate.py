@@ -162,9 +162,7 @@ def _voice(
 def _face(
     samples: Sequence[Sample], expected: Encoder, sources: Sources, cache: Path | None
 ) -> Floats:
-    from models.expression import ExpressionRecognizer  # noqa: PLC0415  (it imports torch)
-
-    recognizer = ExpressionRecognizer(registry.resolve(sources.face), sources.device)
+    recognizer = registry.load_expression(sources.face, sources.device)
     check("face", expected, recognizer.encoder)
     return features.faces(recognizer, samples, cache)
 

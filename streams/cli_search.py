@@ -18,6 +18,7 @@ from streams.cli_common import brokers_of, settings_or_exit, told_errors
 from streams.events import Topics
 from streams.features import Feature, Floats, Modality
 from streams.inspection import printable
+from streams.matching import SIDES
 
 if TYPE_CHECKING:
     from models.align import AlignModel
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 # ruff: noqa: PLC0415 - each command imports what it needs, so that `tenor --help` answers at once
 
-NAMES: Final = {Modality.TEXT: "text", Modality.IMAGE: "picture"}
+NAMES: Final = {Modality.MEANING: "text", Modality.IMAGE: "picture"}
 
 top_option = click.option(
     "--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Only the best."
@@ -54,7 +55,7 @@ def search(query: str, file: Path | None, session: str | None, top: int, as_line
     from streams.search import find
 
     settings = settings_or_exit()
-    wanted = Modality.TEXT if file else Modality.IMAGE
+    wanted = Modality.MEANING if file else Modality.IMAGE
 
     async def run() -> None:
         async with opened(settings) as (archive, space, _):
@@ -113,7 +114,7 @@ def match(
         tell_foreign(space)
         for each in best:
             row = scored(space.model, each.similarity)
-            row |= {side.modality: described(side, contents) for side in each.sides}
+            row |= {SIDES[side.modality]: described(side, contents) for side in each.sides}
             click.echo(json.dumps(row) if as_lines else paragraph(row))
         done = "found and published" if publish else "found"
         click.echo(f"{count} matches {done}, of a cosine of {least:.2f} or more", err=True)
@@ -155,8 +156,9 @@ def read(settings: Settings, model: AlignModel, query: str) -> Floats:
     from models import registry
 
     encoder = registry.load_text(settings.text_model, registry.device(settings.device))
-    model.check(Modality.TEXT, encoder.encoder)
-    place: Floats = model.project(Modality.TEXT, encoder.encode([query]))[0]
+    side = SIDES[Modality.MEANING]
+    model.check(side, encoder.encoder)
+    place: Floats = model.project(side, encoder.encode([query]))[0]
     return place
 
 
@@ -173,9 +175,10 @@ def seen(settings: Settings, model: AlignModel, file: Path) -> Floats:
         raise click.ClickException(f"{file}: {error}") from error
     device = registry.device(settings.device)
     encoder = registry.load_image(settings.image_model, device, expression="")
-    model.check(Modality.IMAGE, encoder.encoder)
+    side = SIDES[Modality.IMAGE]
+    model.check(side, encoder.encoder)
     [content] = encoder.recognize([pixels])
-    place: Floats = model.project(Modality.IMAGE, content.embedding[None])[0]
+    place: Floats = model.project(side, content.embedding[None])[0]
     return place
 
 
@@ -187,7 +190,7 @@ def scored(model: AlignModel, similarity: float) -> dict[str, Any]:
 def described(feature: Feature, contents: Contents) -> dict[str, Any]:
     """A text or a picture, for machines; `content` is null where it is not held any more."""
     return {
-        "modality": feature.modality,
+        "modality": SIDES.get(feature.modality, feature.modality),
         "session": feature.session,
         "channel": feature.channel,
         "time": codec.format_time(feature.start),

@@ -7,22 +7,23 @@ together, always the same. Nothing is forgotten here by itself: who drives this 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from streams.features import Floats, Modality
+from streams.results import Match
 
-MATCHED: Final = (Modality.TEXT, Modality.IMAGE)
-"""What is compared: a text with a picture. Other modalities are not held."""
+SIDES: Final[Mapping[Modality, str]] = {Modality.MEANING: "text", Modality.IMAGE: "image"}
+"""What is compared, a text with a picture, by the names that the common space has for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A text or a picture, by id: when it was (ms, event time), and its unit vector [width] in the
-    common space."""
+    """A text or a picture, by the id of its event or caption: when it was (ms, event time), and its
+    unit vector [width] in the common space."""
 
     id: str
     modality: Modality
@@ -40,20 +41,33 @@ class Pair:
     image: Piece
     similarity: float
 
-    @property
-    def time(self) -> int:
-        """When both were there (ms)."""
-        return max(self.text.end, self.image.end)
+    def result(self, session: str, probability: float | None, model: str) -> Match:
+        """The result that says so, of two pieces of one session."""
+        text, image = self.text, self.image
+        return Match(
+            session=session,
+            time=max(text.end, image.end),
+            left=text.id,
+            right=image.id,
+            left_modality=SIDES[text.modality],
+            right_modality=SIDES[image.modality],
+            left_channel=text.channel,
+            right_channel=image.channel,
+            similarity=self.similarity,
+            probability=probability,
+            model=model,
+        )
 
 
 class Matcher:
-    """The pieces of one session that are held, and what is a match: a cosine of `threshold` or
-    more, not farther apart than `within` ms."""
+    """The pieces of one session that are held, of each modality at most the `most` latest, and what
+    is a match: a cosine of `threshold` or more, not farther apart than `within` ms."""
 
-    def __init__(self, threshold: float, within: int) -> None:
+    def __init__(self, threshold: float, within: int, most: int) -> None:
         self._threshold = threshold
         self._within = within
-        self._held: dict[Modality, dict[str, Piece]] = {each: {} for each in MATCHED}
+        self._most = most
+        self._held: dict[Modality, dict[str, Piece]] = {each: {} for each in SIDES}
 
     def __len__(self) -> int:
         return sum(map(len, self._held.values()))
@@ -61,26 +75,27 @@ class Matcher:
     def add(self, piece: Piece) -> list[Pair]:
         """Holds a piece; its pairs with those that are held, by their ids. One that is held already
         makes none again."""
-        held = self._held.get(piece.modality)
-        if held is None or piece.id in held:
+        held = self._held[piece.modality]
+        if piece.id in held:
             return []
         held[piece.id] = piece
+        if len(held) > self._most:
+            self.forget([min(held.values(), key=lambda each: (each.end, each.id))])
         others = self._others(piece)
         return sorted(self._pairs(piece, others), key=lambda pair: (pair.text.id, pair.image.id))
 
-    def forget(self, ids: Iterable[str]) -> None:
-        """Lets pieces go; ids that are not held are passed over."""
-        for id_ in ids:
-            for held in self._held.values():
-                held.pop(id_, None)
+    def forget(self, pieces: Iterable[Piece]) -> None:
+        """Lets pieces go; those that are not held are passed over."""
+        for piece in pieces:
+            self._held[piece.modality].pop(piece.id, None)
 
     def _others(self, piece: Piece) -> Iterator[Piece]:
-        other = Modality.IMAGE if piece.modality is Modality.TEXT else Modality.TEXT
+        other = Modality.IMAGE if piece.modality is Modality.MEANING else Modality.MEANING
         return (each for each in self._held[other].values() if apart(piece, each) <= self._within)
 
     def _pairs(self, piece: Piece, others: Iterable[Piece]) -> Iterator[Pair]:
         for other in others:
-            text, image = (piece, other) if piece.modality is Modality.TEXT else (other, piece)
+            text, image = (piece, other) if piece.modality is Modality.MEANING else (other, piece)
             cosine = similarity(text.vector, image.vector)
             if cosine >= self._threshold:
                 yield Pair(text, image, cosine)

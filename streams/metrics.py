@@ -95,6 +95,12 @@ class Metrics:
         self.dead_letters = Counter(
             "tenor_dead_letters", "Dead letters", ["reason"], registry=registry
         )
+        self.unmatched = Counter(
+            "tenor_unmatched_features",
+            "Features that were not compared with others",
+            ["reason"],
+            registry=registry,
+        )
         self.sessions = Gauge(
             "tenor_open_sessions", "Sessions in memory", ["agent"], registry=registry
         )

@@ -18,6 +18,7 @@ READS: Final[Mapping[str, Names]] = {
     "text": ("text", "recognition"),
     "images": ("images",),
     "join": ("features",),
+    "match": ("features",),
 }
 """Topics (fields of `Topics`) that an agent reads, beside the checkpoints."""
 
@@ -26,6 +27,7 @@ WRITES: Final[Mapping[str, Names]] = {
     "text": ("text", "features"),
     "images": ("images", "recognition", "features"),
     "join": ("features", "sentiment"),
+    "match": ("features", "recognition"),
 }
 """What it writes, beside checkpoints and dead letters; a tick of idleness goes to its input."""
 
@@ -34,6 +36,7 @@ GROUPS: Final[Mapping[str, Names]] = {
     "text": ("text",),
     "images": ("images",),
     "join": ("join",),
+    "match": ("match",),
 }
 """The ends of the names of its consumer groups."""
 

@@ -22,7 +22,7 @@ from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import Event
 from streams.features import Feature, Floats, Modality
-from streams.matching import similarity
+from streams.matching import SIDES, similarity
 from streams.ranking import Best
 from streams.results import Match, result_event
 
@@ -72,8 +72,8 @@ class Couple:
             time=max(text.end, image.end),
             left=text.evidence,
             right=image.evidence,
-            left_modality=text.modality,
-            right_modality=image.modality,
+            left_modality=SIDES[text.modality],
+            right_modality=SIDES[image.modality],
             left_channel=text.channel,
             right_channel=image.channel,
             right_session=image.session if self.apart else "",
@@ -95,12 +95,12 @@ class Space:
         known = [each for each in found if self._knows(each[1])]
         if not known:
             return []
-        vectors = self.model.project(modality, np.stack([each.vector for _, each in known]))
+        vectors = self.model.project(SIDES[modality], np.stack([each.vector for _, each in known]))
         return [Placed(*each, vector) for each, vector in zip(known, vectors, strict=True)]
 
     def _knows(self, feature: Feature) -> bool:
         made = Encoder(feature.encoder, feature.revision, len(feature.vector))
-        if self.model.encoders.get(feature.modality) == made:
+        if self.model.encoders.get(SIDES[feature.modality]) == made:
             return True
         self.foreign[f"{made.id}@{made.revision}"] += 1
         return False
@@ -169,8 +169,8 @@ async def _couples(
     """Each pair once, a list for every text."""
     async for pictures in _pictures(archive, space, sessions):
         vectors, recent = np.stack([each.vector for each in pictures]), Recent()
-        async for batch in archive.features(Modality.TEXT, sessions):
-            for text in space.place(Modality.TEXT, recent.new(batch)):
+        async for batch in archive.features(Modality.MEANING, sessions):
+            for text in space.place(Modality.MEANING, recent.new(batch)):
                 near = np.flatnonzero(vectors @ text.vector >= threshold - NEARLY)
                 found = [_couple(text, pictures[number]) for number in near]
                 yield [each for each in found if each.similarity >= threshold and each.apart]

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from streams.events import CodecError, Event, EventType, event_id
+from streams.windows import Ended, Progress, Tick
 
 NONE: Final = -1
 """Of an offset that is not given."""
@@ -103,6 +104,26 @@ def origin_of(event: Event) -> int:
 def inputs_of(event: Event) -> frozenset[str]:
     """The inputs that a producer's progress declares."""
     return frozenset(filter(None, event.extensions.get("inputs", "").split(",")))
+
+
+def step(event: Event, offset: int) -> Progress | Tick | Ended:
+    """A signal at this place of the log as `streams.windows` knows it. Raises CodecError."""
+    input_, origin = event.extensions.get("input", ""), origin_of(event)
+    match event.type:
+        case EventType.PROGRESS:
+            source = f"{input_}/{event.channel}" if event.channel else input_
+            return Progress(offset, source, event.time, origin, inputs_of(event))
+        case EventType.SESSION_ENDED:
+            return Ended(offset, input_, origin)
+    return Tick(
+        offset,
+        idle_sources(event),
+        idle_until(event),
+        expire="expire" in event.extensions,
+        input=input_,
+        origin=origin,
+        seen=seen_of(event),
+    )
 
 
 def _number(event: Event, name: str, default: int, reason: str) -> int:

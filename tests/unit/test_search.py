@@ -66,7 +66,7 @@ def image(evidence: str, angle: float, session: str = "a", encoder: str = "clip"
 
 
 def text(evidence: str, angle: float, session: str = "b") -> Feature:
-    return feature(Modality.TEXT, evidence, angle, session)
+    return feature(Modality.MEANING, evidence, angle, session)
 
 
 @pytest.fixture

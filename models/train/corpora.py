@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -79,24 +80,37 @@ def read(dataset: str, folder: Path, split: str) -> list[Sample]:
     `folder` is the corpus's own, or the one that holds it. Raises ModelError where the corpus, the
     split or a file is missing or malformed, and says what there is.
     """
-    if dataset not in READERS:
-        raise ModelError(f"no dataset {dataset!r}: there are {', '.join(READERS)}")
-    reader, inside = READERS[dataset]
-    own = folder / inside if inside and (folder / inside).is_dir() else folder
-    if not own.is_dir():
-        raise ModelError(f"no folder {own}")
-    there = splits(dataset, own)
+    own, there = home(dataset, folder), splits(dataset, folder)
+    reader, _ = READERS[dataset]
     if there and split not in (*there, WHOLE):
         raise ModelError(f"{own} has no split {split!r}: it has {', '.join([*there, WHOLE])}")
     named = there if split == WHOLE and dataset in (*FILES, "fer2013") else [split]
-    samples = [sample for name in named for sample in reader(own, name)]
+    try:
+        samples = [sample for name in named for sample in reader(own, name)]
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{own} is not as {dataset} is published: {error!r}") from error
     if not samples:
         raise ModelError(f"{own} has no sample of the split {split!r}")
     return samples
 
 
+def home(dataset: str, folder: Path) -> Path:
+    """The corpus's own folder, where `folder` is that or the one that holds it.
+
+    Raises ModelError where there is none.
+    """
+    if dataset not in READERS:
+        raise ModelError(f"no dataset {dataset!r}: there are {', '.join(READERS)}")
+    _, inside = READERS[dataset]
+    own = folder / inside if inside and (folder / inside).is_dir() else folder
+    if not own.is_dir():
+        raise ModelError(f"no folder {own}")
+    return own
+
+
 def splits(dataset: str, folder: Path) -> list[str]:
-    """The names of the splits that a corpus's own folder has; none where it is of one piece."""
+    """The names of the splits that a corpus has; none where it does not divide itself."""
+    folder = home(dataset, folder)
     if dataset == "manifest":
         return sorted({row.split for row in _manifest(folder / MANIFEST)})
     if dataset in FILES:
@@ -188,6 +202,39 @@ def sst2(folder: Path, split: str) -> list[Sample]:
         alone(f"sst2/{split}/{n}", row["sentence"], sentiment=2.0 * int(row["label"]) - 1)
         for n, row in enumerate(rows(folder / f"sst2_{split}.csv"))
     ]
+
+
+SCORED: Final = ("tweets", "amazonReviewSnippets", "nytEditorialSnippets", "movieReviewSnippets")
+MOVIES: Final = "movieReviewSnippets"
+
+
+def scored(folder: Path, split: str) -> list[Sample]:
+    """Four sets of sentences with the mean score of several raters (Hutto and Gilbert 2014).
+
+    All are of the split 'train'. The film reviews are also what SST-2 is made of, so only those
+    are read that are in its train part, and its dev and test parts stay unseen. Such a sentence
+    has its twin's name for a speaker, the others that of their article or review: see `splits`.
+    """
+    if split not in ("train", WHOLE):
+        return []
+    twins = {letters(each.text): each.id for each in sst2(folder, "train")}
+    samples = []
+    for name in SCORED:
+        for row in rows(folder / f"vader_{name}.csv"):
+            twin = twins.get(letters(row["text"]))
+            if name == MOVIES and twin is None:
+                continue
+            article, several, _ = row["id"].partition("_")
+            sample = alone(f"scored/{name}/{row['id']}", row["text"])
+            source = f"scored/{name}/{article}" if several else ""
+            score = float(row["score"]) / 4
+            samples.append(replace(sample, speaker=twin or source, sentiment=score))
+    return samples
+
+
+def letters(text: str) -> str:
+    """What is left of a sentence however it was set: two corpora's copies are the same."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def spoken(name: str, speaker: str) -> Reader:
@@ -390,6 +437,7 @@ READERS: Final[dict[str, tuple[Reader, str]]] = {
     "mosi": (mosi, "mosi"),
     "goemotions": (goemotions, "text"),
     "sst2": (sst2, "text"),
+    "scored": (scored, "text"),
     "ravdess": (spoken("ravdess", "actor"), "ravdess"),
     "emodb": (spoken("emodb", "speaker"), "emodb"),
     "fer2013": (fer2013, "fer2013"),

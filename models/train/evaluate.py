@@ -90,14 +90,16 @@ def of_split(dataset: str, folder: Path, split: str, sources: Sources) -> list[S
     """The samples of a split. Of a corpus of acted clips that does not divide itself, 'train' are
     the speakers that the encoder of voices learned from, and any other name stands for the rest."""
     samples = corpora.read(dataset, folder, split)
-    if dataset not in OF_SPEAKERS or split == WHOLE:
+    divided = dataset not in OF_SPEAKERS or corpora.splits(dataset, folder)
+    if divided or split == WHOLE:
         return samples
     known = learned_speakers(sources.voice)
     chosen = corpora.of_speakers(samples, known, held=split == LEARNED)
     if not chosen:
         raise ModelError(
-            f"all speakers of {dataset} in {folder} were trained on, or none was:"
-            f" --split {WHOLE} measures them in any case"
+            f"{folder} has no speaker of {dataset} in {split!r}: {LEARNED!r} are those that"
+            f" {sources.voice} learned from, any other name stands for the rest, and {WHOLE!r} for"
+            " both"
         )
     return chosen
 

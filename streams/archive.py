@@ -23,7 +23,7 @@ BATCH: Final = 500
 """Records that are looked at together."""
 LABELS: Final = 3
 """Of a picture that are told."""
-RECOGNISED: Final = ("caption", "picture")
+RECOGNISED: Final = ("caption", "utterance", "picture")
 """Kinds of features that are made of what is on the topic of recognition."""
 TOLD: Final = tuple(
     ("ce_type", type_.value.encode())

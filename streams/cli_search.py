@@ -22,13 +22,15 @@ from streams.matching import SIDES
 
 if TYPE_CHECKING:
     from models.align import AlignModel
-    from streams.archive import Archive, Contents
+    from streams.archive import Archive, Contents, Sessions
     from streams.connection import Connection
     from streams.search import Space
     from streams.settings import Settings
 
 # ruff: noqa: PLC0415 - each command imports what it needs, so that `tenor --help` answers at once
 
+Row = dict[str, Any]
+"""Something that was found, for machines."""
 NAMES: Final = {Modality.MEANING: "text", Modality.IMAGE: "picture"}
 
 top_option = click.option(
@@ -43,37 +45,83 @@ json_option = click.option("--json", "as_lines", is_flag=True, help="A line of J
     "--image",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A picture, to find texts that are about it.",
+    help="A picture, to find texts and captions that are about it.",
+)
+@click.option(
+    "--sounds-like",
+    "caption",
+    metavar="ID",
+    help="A caption, to find captions that were said in the same manner.",
 )
 @click.option("--session", help="Only in this one.  [default: all]")
 @top_option
 @json_option
-def search(query: str, file: Path | None, session: str | None, top: int, as_lines: bool) -> None:
-    """Find pictures by QUERY, words that say what they show; or, by a picture, texts."""
-    if bool(query.strip()) == bool(file):
-        raise click.UsageError("say in words what to look for, or name a picture by --image")
-    from streams.search import find
-
+def search(
+    *,
+    query: str,
+    file: Path | None,
+    caption: str | None,
+    session: str | None,
+    top: int,
+    as_lines: bool,
+) -> None:
+    """Find pictures by QUERY, words that say what they show; by a picture, texts; or by what was
+    said, what sounds like it."""
+    if sum(map(bool, (query.strip(), file, caption))) != 1:
+        raise click.UsageError(
+            "say in words what to look for, or name a picture by --image, or a caption by"
+            " --sounds-like"
+        )
     settings = settings_or_exit()
-    wanted = Modality.MEANING if file else Modality.IMAGE
+    sessions = {session} if session else None
 
     async def run() -> None:
-        async with opened(settings) as (archive, space, _):
-            model = space.model
-            place = seen(settings, model, file) if file else read(settings, model, query)
-            sessions = {session} if session else None
-            found = await find(archive, space, wanted, place, top=top, sessions=sessions)
-            contents = await archive.contents(feature for _, feature in found)
-        tell_foreign(space)
-        if not found:
+        async with opened(settings) as (archive, _):
+            if caption:
+                rows = await sounding(archive, caption, top, sessions)
+            else:
+                space = space_of(settings)
+                place = seen(settings, space, file) if file else read(settings, space, query)
+                wanted = Modality.MEANING if file else Modality.IMAGE
+                rows = await near(archive, space, wanted, place, top=top, sessions=sessions)
+        if not rows:
             where = f" of session {session!r}" if session else ""
-            raise click.ClickException(f"Kafka holds no {NAMES[wanted]}{where} to compare with")
-        for similarity, feature in found:
-            row = scored(space.model, similarity) | described(feature, contents)
+            raise click.ClickException(f"Kafka holds nothing{where} to compare with")
+        for row in rows:
             click.echo(json.dumps(row) if as_lines else f"{score(row)}  {line(row)}")
 
     with told_errors():
         asyncio.run(run())
+
+
+async def near(
+    archive: Archive,
+    space: Space,
+    wanted: Modality,
+    place: Floats,
+    *,
+    top: int,
+    sessions: Sessions,
+) -> list[Row]:
+    """What lies nearest to a place in the common space."""
+    from streams.search import find
+
+    found = await find(archive, space, wanted, place, top=top, sessions=sessions)
+    contents = await archive.contents(feature for _, feature in found)
+    tell_foreign(space)
+    return [scored(space.model, cosine) | described(each, contents) for cosine, each in found]
+
+
+async def sounding(archive: Archive, caption: str, top: int, sessions: Sessions) -> list[Row]:
+    """What sounds most like a caption."""
+    from streams.sounds import alike
+
+    found = await alike(archive, caption, top=top, sessions=sessions)
+    contents = await archive.contents(feature for _, feature in found)
+    return [
+        {"similarity": likeness, "probability": None} | described(each, contents)
+        for likeness, each in found
+    ]
 
 
 @click.command()
@@ -103,7 +151,8 @@ def match(
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            archive, space, brokers = await stack.enter_async_context(opened(settings, publish))
+            archive, brokers = await stack.enter_async_context(opened(settings, publish))
+            space = space_of(settings)
             least = threshold or settings.match_threshold or space.model.threshold
             chosen, deliver = None if every else set(sessions), None
             if publish:
@@ -126,12 +175,10 @@ def match(
 @asynccontextmanager
 async def opened(
     settings: Settings, publish: bool = False
-) -> AsyncIterator[tuple[Archive, Space, Connection]]:
-    """What the topics hold and the space to compare it in, once Kafka has let us in."""
-    from models import registry
+) -> AsyncIterator[tuple[Archive, Connection]]:
+    """What the topics hold, once Kafka has let us in."""
     from streams import access, rights
     from streams.archive import open_archive
-    from streams.search import Space
 
     brokers, topics = brokers_of(settings), Topics.of(settings.topic_prefix)
     await access.check(brokers, rights.of_searcher(topics, publish=publish))
@@ -144,25 +191,30 @@ async def opened(
                 tasks[topic] = progress.add_task(topic)
             progress.update(tasks[topic], completed=done, total=of)
 
-        archive = await open_archive(brokers, topics, tell)
-        model = registry.load_align(
-            settings.align_model, text=settings.text_model, image=settings.image_model
-        )
-        yield archive, Space(model), brokers
+        yield await open_archive(brokers, topics, tell), brokers
 
 
-def read(settings: Settings, model: AlignModel, query: str) -> Floats:
+def space_of(settings: Settings) -> Space:
+    """The space to compare in."""
+    from models import registry
+    from streams.search import Space
+
+    text, image = settings.text_model, settings.image_model
+    return Space(registry.load_align(settings.align_model, text=text, image=image))
+
+
+def read(settings: Settings, space: Space, query: str) -> Floats:
     """Where words lie in the common space, [width]."""
     from models import registry
 
     encoder = registry.load_text(settings.text_model, registry.device(settings.device))
-    side = SIDES[Modality.MEANING]
+    side, model = SIDES[Modality.MEANING], space.model
     model.check(side, encoder.encoder)
     place: Floats = model.project(side, encoder.encode([query]))[0]
     return place
 
 
-def seen(settings: Settings, model: AlignModel, file: Path) -> Floats:
+def seen(settings: Settings, space: Space, file: Path) -> Floats:
     """Where a picture lies in the common space, [width]."""
     from models import registry
     from streams.media import Limits, MediaError, decode_image
@@ -175,19 +227,19 @@ def seen(settings: Settings, model: AlignModel, file: Path) -> Floats:
         raise click.ClickException(f"{file}: {error}") from error
     device = registry.device(settings.device)
     encoder = registry.load_image(settings.image_model, device, expression="")
-    side = SIDES[Modality.IMAGE]
+    side, model = SIDES[Modality.IMAGE], space.model
     model.check(side, encoder.encoder)
     [content] = encoder.recognize([pixels])
     place: Floats = model.project(side, content.embedding[None])[0]
     return place
 
 
-def scored(model: AlignModel, similarity: float) -> dict[str, Any]:
+def scored(model: AlignModel, similarity: float) -> Row:
     """A cosine and what it is worth."""
     return {"similarity": similarity, "probability": model.probability(similarity)}
 
 
-def described(feature: Feature, contents: Contents) -> dict[str, Any]:
+def described(feature: Feature, contents: Contents) -> Row:
     """A text or a picture, for machines; `content` is null where it is not held any more."""
     return {
         "modality": SIDES.get(feature.modality, feature.modality),

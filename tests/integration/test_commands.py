@@ -23,7 +23,7 @@ from tests.harness import Installation
 
 COMMANDS = (
     *("broker", "worker", "replay", "watch", "demo", "export", "transcribe", "eval"),
-    *("deadletters", "prove"),
+    *("deadletters", "prove", "search", "match"),
 )
 PATIENCE_S = 60
 TENOR = [sys.executable, "-m", "streams.cli"]

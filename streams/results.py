@@ -48,13 +48,18 @@ class Label(_Frozen):
 
 
 class Face(_Frozen):
-    """A face's box in fractions of the picture, from its top-left corner."""
+    """A face's box in fractions of the picture, from its top-left corner.
+
+    `confidence` is that there is a face at all, `expression` what it then expresses, likeliest
+    first: one that is sure of a false face means nothing. It is empty where nobody looked.
+    """
 
     x: float
     y: float
     width: Share
     height: Share
     confidence: Share
+    expression: tuple[Label, ...] = ()
 
 
 class Result(_Frozen):
@@ -145,7 +150,12 @@ class ImageRecognized(Result):
 
 
 class Match(Result):
-    """Two events of different modalities that are about the same thing, by id."""
+    """Two events of different modalities that are about the same thing, by id: `left` is a message,
+    a note or a caption, `right` a picture.
+
+    `similarity` is their cosine in the common space of `model`, `probability` how likely it makes
+    a match, where that is known. `right_session` is that of the right one where it is another.
+    """
 
     event_type = EventType.MATCH
 
@@ -156,9 +166,13 @@ class Match(Result):
     right_modality: str
     similarity: Annotated[float, Field(ge=-1, le=1)]
     model: str
+    left_channel: str = ""
+    right_channel: str = ""
+    right_session: str = ""
+    probability: Share | None = None
 
     def about(self) -> str:
-        return json.dumps([self.left, self.right])
+        return json.dumps([self.left, self.right, *filter(None, [self.right_session])])
 
 
 Score = Annotated[float, Field(ge=-1, le=1, description="-1 negative to 1 positive")]

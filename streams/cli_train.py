@@ -71,6 +71,9 @@ def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]
 free_option = click.option(
     "--free", is_flag=True, default=None, help="Learn only from data that anybody may use."
 )
+seeds_option = click.option(
+    "--seeds", type=click.IntRange(1, 100), help="Runs, for the mean and spread of the figures."
+)
 cache_option = click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
@@ -80,6 +83,12 @@ cache_option = click.option(
 
 @train.command()
 @trainer(data_help="Folder with meld and text, or with a manifest.jsonl.")
+@click.option(
+    "--start",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Weights trained with --free, to go on from instead of learning that anew; for one's own"
+    " recordings any that it wrote.  [default there: the shipped ones]",
+)
 @free_option
 def text(data: Path, out: Path, *, device: str, as_json: bool, **given: Given) -> None:
     """The encoder of what is said."""
@@ -91,14 +100,18 @@ def text(data: Path, out: Path, *, device: str, as_json: bool, **given: Given) -
 
 @train.command()
 @trainer(data_help="Folder with ravdess and emodb, or with a manifest.jsonl.")
+@seeds_option
 @free_option
 @cache_option
-def voice(data: Path, out: Path, *, device: str, as_json: bool, **given: Given) -> None:
+def voice(
+    data: Path, out: Path, *, device: str, as_json: bool, seeds: int | None, **given: Given
+) -> None:
     """The encoder of how it is said."""
     with trained(out):
         from models.train import voice as part
 
-        tell(part.train(data, out, options(part.Options, device, given)), as_json=as_json)
+        chosen = options(part.Options, device, {**given, "runs": seeds})
+        tell(part.train(data, out, chosen), as_json=as_json)
 
 
 @train.command()
@@ -138,7 +151,7 @@ def encoder_option(name: str) -> Callable[[Command], Command]:
 
 @train.command()
 @trainer(data_help="Folder with corpora, or with a manifest.jsonl.")
-@click.option("--seeds", type=click.IntRange(1, 100), help="Networks, for the figures' spread.")
+@seeds_option
 @click.option("--datasets", help="Names of corpora, with commas.  [default: all but mosi]")
 @encoder_option("text")
 @encoder_option("voice")

@@ -2,16 +2,15 @@
 
 Every sample is encoded and is a window of its conversation, in the order of time
 (`models.train.replay`). The figures, which `models.train.judgements` explains, also stand under
-`patterns` for every set of modalities: of the samples that have all of it, with the rest taken
-away. Where an encoder judges alone as well, `encoder` has the figures of its own labels.
+`patterns` for every set of modalities, of the samples that have all of it, with the rest taken
+away; and under `encoder` are those of what an encoder says by itself (`models.train.alone`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +19,12 @@ from models.base import Encoder, Floats, ModelError
 from models.fusion import FusionModel
 from models.train import corpora, features, judgements, replay
 from models.train.corpora import WHOLE, Sample
+from models.train.fusion_recipes import CLIPS, FACES, TEXTS, patterns
 from models.train.judgements import Judged
 from models.train.metrics import Figures
 
 NAMES: Final = {"voice": "audio", "face": "image"}
 """What modalities are called in figures."""
-OF_SPEAKERS: Final = ("ravdess", "emodb")
-"""Corpora whose parts are the speakers that were learned from, and the others."""
 LEARNED: Final = "train"
 MOSI_MODEL: Final = "pkg:models/weights/mosi"
 """Trained on MOSI's ready-made vectors, which no encoder of ours makes."""
@@ -79,7 +77,8 @@ def evaluate(
         "dataset": dataset,
         "split": split,
         **judgements.figures(dataset, everything),
-        "patterns": {name_of(pattern): figures(pattern) for pattern in patterns(vectors)},
+        "patterns": {name_of(pattern): figures(pattern) for pattern in patterns(tuple(vectors))},
+        **encoder_alone(dataset, samples, vectors, sources, cache),
         "model": model.revision,
         "encoders": {NAMES.get(m, m): model.encoders[m].revision for m in vectors},
         **({"note": NOTE} if split in (LEARNED, WHOLE) else {}),
@@ -90,7 +89,7 @@ def of_split(dataset: str, folder: Path, split: str, sources: Sources) -> list[S
     """The samples of a split. Of a corpus of acted clips that does not divide itself, 'train' are
     the speakers that the encoder of voices learned from, and any other name stands for the rest."""
     samples = corpora.read(dataset, folder, split)
-    divided = dataset not in OF_SPEAKERS or corpora.splits(dataset, folder)
+    divided = dataset not in CLIPS or corpora.splits(dataset, folder)
     if divided or split == WHOLE:
         return samples
     known = learned_speakers(sources.voice)
@@ -209,10 +208,19 @@ def judged(
     return [Judged(s, opinion) for s, opinion in zip(samples, said, strict=True) if opinion]
 
 
-def patterns(modalities: Collection[str]) -> Iterator[tuple[str, ...]]:
-    """Every set of them, the small ones first."""
-    for count in range(1, len(modalities) + 1):
-        yield from combinations(modalities, count)
+def encoder_alone(
+    dataset: str, samples: Sequence[Sample], vectors: Vectors, sources: Sources, cache: Path | None
+) -> Figures:
+    """What the encoder that learned from such a corpus says by itself."""
+    from models.train import alone  # noqa: PLC0415  (it imports every encoder's training)
+
+    if dataset in CLIPS:
+        return {"encoder": alone.of_clips(samples, sources.voice, cache)}
+    if dataset in FACES:
+        return {"encoder": alone.of_faces(samples, vectors["face"])}
+    if dataset in TEXTS:
+        return {"encoder": alone.of_texts(dataset, samples, vectors["text"], sources.text)}
+    return {}
 
 
 def name_of(pattern: Sequence[str]) -> str:

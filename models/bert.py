@@ -37,21 +37,21 @@ class Bert:
     """A BERT and its tokeniser; of a text at most `tokens` are read."""
 
     def __init__(self, folder: Path, config: Config, *, tokens: int, device: str = "cpu") -> None:
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENS))
-        self._tokenizer.enable_truncation(tokens)
-        self._tokenizer.enable_padding(pad_id=config.get("pad_token_id") or 0)
-        self._network = Network(config)  # not on "meta": that would import half of torch
+        self.tokenizer = Tokenizer.from_file(str(folder / TOKENS))
+        self.tokenizer.enable_truncation(tokens)
+        self.tokenizer.enable_padding(pad_id=config.get("pad_token_id") or 0)
+        self.network = Network(config)  # not on "meta": that would import half of torch
         weights = renamed(load_file(folder / WEIGHTS), config)
-        self._network.load_state_dict(weights, assign=True)
-        self._network.eval().to(device)
+        self.network.load_state_dict(weights, assign=True)
+        self.network.eval().to(device)
         self._device = device
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """The last hidden states [n, tokens, width], and 1 for each token [n, tokens], 0 beyond."""
-        encoded = self._tokenizer.encode_batch(list(texts))
+        encoded = self.tokenizer.encode_batch(list(texts))
         ids = torch.tensor([each.ids for each in encoded], device=self._device)
         mask = torch.tensor([each.attention_mask for each in encoded], device=self._device)
-        return self._network(ids, mask), mask
+        return self.network(ids, mask), mask
 
 
 class Network(nn.Module):
@@ -77,10 +77,20 @@ class Network(nn.Module):
         )
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        places = self.places.weight[: ids.shape[1]]
-        embedded = self.norm(self.words(ids) + places + self.segments.weight[0])
-        hidden: Tensor = self.encoder(embedded, src_key_padding_mask=mask == 0)
+        hidden: Tensor = self.encoder(self.embed(ids), src_key_padding_mask=mask == 0)
         return hidden
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """What the first layer reads of tokens [n, tokens]: [n, tokens, width]."""
+        places = self.places.weight[: ids.shape[1]]
+        embedded: Tensor = self.norm(self.words(ids) + places + self.segments.weight[0])
+        return embedded
+
+
+def pooled(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean [n, width] of the hidden states [n, tokens, width] of a text's own tokens."""
+    weights = mask[..., None].to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 EMBEDDINGS: Final = {

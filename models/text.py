@@ -54,8 +54,7 @@ class PooledTextEncoder:
     @torch.inference_mode()
     def _encode(self, texts: list[str]) -> Floats:
         hidden, mask = self._tower(texts)
-        weights = mask[..., None].to(hidden.dtype)
-        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        mean = bert.pooled(hidden, mask)
         return np.asarray(normalize(mean, dim=1).cpu().numpy(), dtype=np.float32)
 
 

@@ -115,6 +115,16 @@ def test_clips_are_divided_by_who_was_learned_from(tmp_path: Path) -> None:
     assert speakers("all") == ["ravdess/1", "ravdess/2"]
 
 
+def test_clips_of_others_are_none_that_were_trained_on(tmp_path: Path) -> None:
+    folder = clips(tmp_path)
+    known, unknown = listener(tmp_path, "ravdess/1"), tmp_path / "other"
+    unknown.mkdir()
+    samples = evaluate.of_split("ravdess", folder, "all", known)
+
+    assert evaluate.trained_on("ravdess", "all", samples, known)
+    assert not evaluate.trained_on("ravdess", "all", samples, listener(unknown, "ravdess/3"))
+
+
 def test_no_speaker_is_left_to_measure(tmp_path: Path) -> None:
     folder, sources = clips(tmp_path), listener(tmp_path, "ravdess/1", "ravdess/2")
 

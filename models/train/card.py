@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.train.corpora import TERMS
+from models.train.terms import TERMS
 
 FILE: Final = "MODEL_CARD.md"
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.base import Floats, ModelError
+from models.train import manifest as manifests
 
 SPOKEN: Final = {
     "angry": "anger",
@@ -37,8 +37,6 @@ SPOKEN: Final = {
 LABELS: Final = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
 WHOLE: Final = "all"
 MANIFEST: Final = "manifest.jsonl"
-LINE: Final = 1 << 20
-"""Bytes of a manifest's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def splits(dataset: str, folder: Path) -> list[str]:
     """The names of the splits that a corpus has; none where it does not divide itself."""
     folder = home(dataset, folder)
     if dataset == "manifest":
-        return sorted({row.split for row in _manifest(folder / MANIFEST)})
+        return sorted({row.split for row in manifests.read(folder / MANIFEST)})
     if dataset in FILES:
         start = FILES[dataset]
         return sorted(path.stem.removeprefix(start) for path in folder.glob(f"{start}*.csv"))
@@ -298,48 +296,14 @@ def _arrays(folder: Path) -> list[str]:
 FACES: Final = "fer2013_48x48.npz"
 
 
-class Row(BaseModel):
-    """A line of a manifest; audio and image are files beside it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: Annotated[str, Field(min_length=1, max_length=256)]
-    session: Annotated[str, Field(max_length=256)] = ""
-    speaker: Annotated[str, Field(max_length=256)] = ""
-    start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    end: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    text: str = ""
-    audio: str = ""
-    image: str = ""
-    sentiment: Annotated[float, Field(ge=-1, le=1)] | None = None
-    emotion: str | list[str] = []
-    split: str = "train"
-
-
 def manifest(folder: Path, split: str) -> list[Sample]:
     """One's own recordings: `manifest.jsonl`, a JSON object per line, sessions in order of time."""
-    rows_ = _manifest(folder / MANIFEST)
+    rows_ = manifests.read(folder / MANIFEST)
     samples = [_own(folder, row) for row in rows_ if split in (WHOLE, row.split)]
     return sorted(samples, key=lambda sample: (sample.session, sample.start, sample.id))
 
 
-def _manifest(path: Path) -> list[Row]:
-    found, ids = [], set[str]()
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            row = Row.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the line"
-            raise ModelError(f"{path}, line {number}: {where}: {first['msg']}") from error
-        if row.id in ids:
-            raise ModelError(f"{path}, line {number}: id: {row.id!r} is there twice")
-        ids.add(row.id)
-        found.append(row)
-    return found
-
-
-def _own(folder: Path, row: Row) -> Sample:
+def _own(folder: Path, row: manifests.Row) -> Sample:
     emotions = [row.emotion] if isinstance(row.emotion, str) else row.emotion
     return Sample(
         id=row.id,
@@ -422,16 +386,6 @@ def rows(path: Path) -> list[dict[str, str]]:
         raise ModelError(f"cannot read {path}: {error}") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            while line := file.readline(LINE):
-                if line.strip():
-                    yield line
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-
-
 READERS: Final[dict[str, tuple[Reader, str]]] = {
     "meld": (meld, "meld"),
     "mosi": (mosi, "mosi"),
@@ -442,31 +396,4 @@ READERS: Final[dict[str, tuple[Reader, str]]] = {
     "emodb": (spoken("emodb", "speaker"), "emodb"),
     "fer2013": (fer2013, "fer2013"),
     "manifest": (manifest, ""),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """On which terms a corpus may be used; `free`: what learned from it may be used by anybody."""
-
-    title: str
-    licence: str
-    free: bool
-
-
-TERMS: Final = {
-    "meld": Terms("MELD (Poria et al. 2019)", "GPL-3.0", free=False),
-    "mosi": Terms("CMU-MOSI (Zadeh et al. 2016)", "research only", free=False),
-    "goemotions": Terms("GoEmotions (Demszky et al. 2020)", "Apache-2.0", free=True),
-    "sst2": Terms("SST-2 (Socher et al. 2013)", "research only", free=False),
-    "scored": Terms("four sets of scored sentences (Hutto and Gilbert 2014)", "MIT", free=True),
-    "ravdess": Terms("RAVDESS (Livingstone and Russo 2018)", "CC BY-NC-SA 4.0", free=False),
-    "emodb": Terms("EMO-DB (Burkhardt et al. 2005)", "free with citation", free=True),
-    "fer2013": Terms("FER2013 (Goodfellow et al. 2013)", "research only", free=False),
-    "flickr8k": Terms("Flickr8k (Hodosh et al. 2013)", "research, non-commercial", free=False),
-    "coco": Terms(
-        "COCO (Lin et al. 2014), a selection", "Creative Commons, per picture", free=True
-    ),
-    "speech": Terms("short recordings with transcripts", "per recording", free=True),
-    "manifest": Terms("own recordings", "the owner's", free=False),
 }

@@ -9,8 +9,9 @@ import pytest
 
 from models.train import metrics
 from models.train.card import Card, write
-from models.train.corpora import READERS, TERMS, Sample, alone
+from models.train.corpora import READERS, Sample, alone
 from models.train.splits import apart, folds
+from models.train.terms import TERMS
 
 
 def said(session: str, number: int, speaker: str = "") -> Sample:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from models.train.corpora import TERMS, Row
+from models.train.manifest import Row
+from models.train.terms import TERMS
 from streams.cli import main
 from streams.settings import Settings
 

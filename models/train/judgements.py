@@ -28,8 +28,8 @@ from models.train.material import ours, score_of, sentiment_of
 from models.train.metrics import Figures
 
 SEVERAL: Final = 0.3
-"""The probability from which an emotion is said beside the likeliest one: half of the F1 that can be
-hoped for, which is best for F1 (Lipton et al. 2014, arXiv:1402.1892)."""
+"""The probability from which an emotion is said beside the likeliest one: half of the F1 that one
+can hope for, which is the best for F1 (Lipton et al. 2014, arXiv:1402.1892)."""
 SCALE: Final = {"mosi": 3.0}
 """What a corpus's own scores reach; ours reach 1."""
 SIGNED: Final = ("mosi", "sst2")

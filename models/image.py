@@ -1,4 +1,4 @@
-"""Pictures to an embedding, labels and faces.
+"""Pictures to an embedding, labels, and faces with what they express.
 
 EfficientNet-Lite0, trained on ImageNet, gives an embedding and labels. `models.towers` has others.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +19,31 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from models import efficientnet, registry
-from models.base import Encoder, ImageContent, Label, ModelError, Pixels
+from models.base import Encoder, Face, Floats, ImageContent, Label, ModelError, Pixels
+from models.expression import ExpressionRecognizer
 from models.face import FaceDetector
+from models.fusion import EMOTIONS
 
 _LABELS = 5
 _BATCH = 16
+READ_FACES = 8
+"""Of how many faces of a picture the expression is read: a crowd must not hold up the others."""
 NAMES = Path(__file__).parent / "weights" / "imagenet_labels.txt"
 """Of ImageNet's classes, in their order: the first synonym of each synset (WordNet 3.0)."""
 
 
 class Recognizer(ABC):
-    """What all kinds share: batches, faces, the way from arrays to `ImageContent`."""
+    """What all kinds share: batches, faces, the way from arrays to `ImageContent`.
+
+    `expressions` reads the largest faces of a picture; without it they are only found.
+    """
 
     encoder: Encoder
 
-    def __init__(self) -> None:
+    def __init__(self, expressions: ExpressionRecognizer | None) -> None:
         self._faces = FaceDetector()
+        self._expressions = expressions
+        self.face_encoder = expressions.encoder if expressions else None
 
     def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]:
         """One content per picture (uint8 RGB [height, width, 3]), in order."""
@@ -48,9 +58,22 @@ class Recognizer(ABC):
         embeddings, labels = self._look(images)
         vectors = normalize(embeddings.float(), dim=1).cpu().numpy()
         return [
-            ImageContent(np.asarray(vector, dtype=np.float32), named, self._faces.detect(image))
+            ImageContent(np.asarray(vector, dtype=np.float32), named, self._faces_of(image))
             for vector, named, image in zip(vectors, labels, images, strict=True)
         ]
+
+    def _faces_of(self, image: Pixels) -> tuple[Face, ...]:
+        """All faces, the `READ_FACES` largest with what they express."""
+        faces = self._faces.detect(image)
+        if self._expressions is None:
+            return faces
+        largest, others = faces[:READ_FACES], faces[READ_FACES:]
+        vectors, probabilities = self._expressions.look([face_pixels(image, f) for f in largest])
+        read = [
+            replace(face, expression=_expression(likely), embedding=vector)
+            for face, vector, likely in zip(largest, vectors, probabilities, strict=True)
+        ]
+        return (*read, *others)
 
     @abstractmethod
     def _look(self, images: Sequence[Pixels]) -> tuple[Tensor, list[tuple[Label, ...]]]:
@@ -60,14 +83,27 @@ class Recognizer(ABC):
 class EfficientNetRecognizer(Recognizer):
     """EfficientNet-Lite0: the pooled features [1280] and the five likeliest ImageNet classes."""
 
-    def __init__(self, weights: Path, name: str, *, device: str = "cpu") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        weights: Path,
+        name: str,
+        *,
+        device: str = "cpu",
+        expressions: ExpressionRecognizer | None = None,
+    ) -> None:
+        super().__init__(expressions)
         self._model = efficientnet.EfficientNetLite0()
-        self._model.load_state_dict(_by_order(weights, self._model.state_dict()))
+        self._model.load_state_dict(by_order(weights, self._model.state_dict()))
         self._model.eval().to(device)
         self._device = device
         self._names = NAMES.read_text(encoding="utf-8").splitlines()
         self.encoder = Encoder(name, registry.fingerprint(weights), efficientnet.WIDTH)
+
+    def classes(self) -> tuple[Sequence[str], Floats]:
+        """ImageNet's classes by name, and the directions [1000, 1280] in which their pictures lie:
+        the rows of the last layer."""
+        rows = self._model.classifier.weight.detach()
+        return self._names, np.asarray(rows.cpu().numpy(), np.float32)
 
     def _look(self, images: Sequence[Pixels]) -> tuple[Tensor, list[tuple[Label, ...]]]:
         batch = torch.stack([efficientnet.prepare(image) for image in images])
@@ -81,8 +117,23 @@ class EfficientNetRecognizer(Recognizer):
         return embeddings, labels
 
 
-def _by_order(weights: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors under our names: the layers have the same order, not the same names."""
+def face_pixels(image: Pixels, face: Face) -> Pixels:
+    """What is in the face's box: FER2013's faces were cut by the same cascade, without a margin."""
+    height, width = image.shape[:2]
+    left, top = round(face.x * width), round(face.y * height)
+    right, bottom = round((face.x + face.width) * width), round((face.y + face.height) * height)
+    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def _expression(probabilities: Floats) -> tuple[Label, ...]:
+    """The emotions by name, likeliest first."""
+    order = np.argsort(-probabilities, kind="stable")
+    return tuple(Label(EMOTIONS[n], float(probabilities[n])) for n in order)
+
+
+def by_order(weights: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """EfficientNet-Lite0's tensors in a .pth file under our names, `wanted`: the layers have the
+    same order, not the same names. Raises ModelError."""
     try:
         state = torch.load(weights, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

@@ -3,7 +3,8 @@
 The encoders are those that serve, and stay as they are; one linear map for each is learned by
 contrast (InfoNCE both ways: van den Oord et al., 2018; Radford et al., 2021, "CLIP"): in a batch, a
 caption must find its photo and a photo its caption. The inputs are standardised, and many of their
-numbers are left out at random, for there are few photos.
+numbers are left out at random, for there are few photos. The classes that the picture encoder knows
+by name are learned beside them (`models.train.classes`).
 
 A tenth of the photos, chosen by the hash of their bytes, is never learned from: on it depends which
 epoch is kept, and what a cosine is worth. What is reported are others again: `RUNS` times 100 are
@@ -42,9 +43,11 @@ from models.align import (
 )
 from models.base import Encoder, Floats, ModelError
 from models.train import card, corpora, galleries, pairs, plots
+from models.train.classes import Classes
 from models.train.metrics import Figures, Integers, mean_and_spread, recall_at
 from models.train.pairs import Pairs
 from models.train.splits import fraction
+from models.train.terms import TERMS
 
 RUNS: Final = 5
 FEWEST: Final = 60
@@ -63,7 +66,8 @@ Encoders = Mapping[str, Encoder]
 class Options:
     """How to train: `width` of the space, AdamW's `rate`, falling to 0, and `decay`, `dropout` of
     the inputs, the first `temperature` of the loss (it is learned), `held_out` the share of the
-    photos that validates; `text_model` and `image_model` are the encoders' URIs."""
+    photos that validates; `classes`: those that the picture encoder names are learned, too;
+    `text_model` and `image_model` are the encoders' URIs."""
 
     width: int = 256
     epochs: int = 60
@@ -73,6 +77,7 @@ class Options:
     dropout: float = 0.5
     temperature: float = 0.1
     held_out: float = 0.1
+    classes: bool = True
     seed: int = 0
     threads: int = 1
     text_model: str = registry.TEXT
@@ -105,9 +110,10 @@ def train(
     text, image = pairs.load(options.text_model, options.image_model)
     encoders = {TEXT: text.encoder, IMAGE: image.encoder}
     every = pairs.encoded(photos, text, image, cache)
+    trainer = Trainer(encoders, Classes.of(image, text) if options.classes else None, options)
     rest, held = apart(every, options.held_out)
-    figures = unseen(every, rest, every.of(held), encoders, options)
-    fit = fitted(every.of(rest), every.of(held), encoders, options)
+    figures = unseen(every, rest, every.of(held), trainer)
+    fit = trainer.fitted(every.of(rest), every.of(held))
     write(out, calibrated(fit.projections, every.of(held)), every, options)
     describe(out, [folder.resolve().name for folder in data], figures, fit)
     return figures
@@ -119,15 +125,13 @@ def apart(every: Pairs, share: float) -> tuple[Integers, Integers]:
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def unseen(
-    every: Pairs, rest: Integers, held: Pairs, encoders: Encoders, options: Options
-) -> Figures:
+def unseen(every: Pairs, rest: Integers, held: Pairs, trainer: Trainer) -> Figures:
     """Figures on 100 photos, drawn from the `rest`, by a model that was trained without them: mean
     and spread over `RUNS`."""
     size, runs = min(galleries.GALLERY, len(rest) // PART), []
     for run in track(range(RUNS), description="unseen photos", console=Console(stderr=True)):
         order = np.random.default_rng(run).permutation(rest)
-        fit = fitted(every.of(order[size:]), held, encoders, replace(options, seed=run))
+        fit = trainer.with_seed(run).fitted(every.of(order[size:]), held)
         model = calibrated(fit.projections, held)
         runs.append(galleries.measure(model, every.of(order[:size])))
     return {
@@ -139,23 +143,37 @@ def unseen(
     }
 
 
-def fitted(learned: Pairs, held: Pairs, encoders: Encoders, options: Options) -> Fit:
-    """Trains, and keeps the epoch that is best on the photos held out."""
-    torch.manual_seed(options.seed)
-    maps = Maps(learned, options)
-    optimiser = torch.optim.AdamW(maps.groups(options.decay), lr=options.rate)
-    steps = options.epochs * max(1, len(learned) // options.batch)
-    pace = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=steps)
-    fit = Fit({}, [])
-    for epoch in range(options.epochs):
-        for captions, photos in batches(learned, options, epoch):
-            loss = maps(captions, photos)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            pace.step()
-        fit = better(fit, maps.projections(encoders), held)
-    return fit
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Trains maps for the vectors of these encoders, on photos and on `known` classes."""
+
+    encoders: Encoders
+    known: Classes | None
+    options: Options
+
+    def with_seed(self, seed: int) -> Trainer:
+        return replace(self, options=replace(self.options, seed=seed))
+
+    def fitted(self, learned: Pairs, held: Pairs) -> Fit:
+        """Trains, and keeps the epoch that is best on the photos held out."""
+        options = self.options
+        torch.manual_seed(options.seed)
+        if self.known:
+            learned = self.known.beside(learned)
+        maps = Maps(learned, options)
+        optimiser = torch.optim.AdamW(maps.groups(options.decay), lr=options.rate)
+        steps = options.epochs * max(1, len(learned) // options.batch)
+        pace = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=steps)
+        fit = Fit({}, [])
+        for epoch in range(options.epochs):
+            for captions, photos in batches(learned, options, epoch):
+                loss = maps(captions, photos)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                pace.step()
+            fit = better(fit, maps.projections(self.encoders), held)
+        return fit
 
 
 def better(fit: Fit, projections: dict[str, Projection], held: Pairs) -> Fit:
@@ -264,13 +282,13 @@ def describe(out: Path, data: Sequence[str], figures: Figures, fit: Fit) -> None
     """The learning curve and the model card."""
     lines = {f"recall at {k}": [each[k] for each in fit.curve] for k in fit.curve[0]}
     plots.curves(out / CURVE, "text to picture, photos held out", lines)
-    names = [name if name in corpora.TERMS else "manifest" for name in data]
+    names = [name if name in TERMS else "manifest" for name in data]
     unseen = f"{figures['gallery']} photos not learned from, {RUNS} times: mean and deviation"
     card.write(
         out,
         card.Card(
             title="Common space of texts and pictures",
-            made_by="tenor train align " + " ".join(f"--data {name}" for name in data),
+            made_by=f"tenor train align --data DIR, which held {' and '.join(data)}",
             revision=registry.fingerprint(out),
             corpora=dict.fromkeys(names, "learned from, validated and measured on: photos apart"),
             tables={
@@ -289,8 +307,10 @@ def describe(out: Path, data: Sequence[str], figures: Figures, fit: Fit) -> None
 WAYS: Final = {"recall_at": "text to picture", "recall_at_image_to_text": "picture to text"}
 NOTES: Final = (
     "One linear map for each of two encoders that stay as they are. Learned from {learned} photos;"
-    " {held} others chose the epoch, the threshold and the calibration. Every caption looks for its"
-    " photo in the gallery, every photo for any of its captions among those of the gallery."
+    " {held} others chose the epoch, the threshold and the calibration. Beside the photos it"
+    " learned the names of the classes that the picture encoder knows, each with the direction in"
+    " which that class lies: not from their pictures. Every caption looks for its photo in the"
+    " gallery, every photo for any of its captions among those of the gallery."
     f" Precision and calibration error are those of pairs of which {MATCHING:.0%} match,"
     " the others being captions of other photos; words of a conversation that are about no picture"
     " lie farther away. The shipped model differs from those measured in that it learned from these"
@@ -320,9 +340,10 @@ def evaluate(
 
     Raises ModelError where the photos, the model or its encoders are not there.
     """
+    found = corpora.photos(folder, split)
     text, image = pairs.load(text_model, image_model)
     model = _model(model_folder, text.encoder, image.encoder)
-    photos = pairs.encoded(corpora.photos(folder, split), text, image, cache)
+    photos = pairs.encoded(found, text, image, cache)
     known = trained_on(model_folder) if model_folder else frozenset()
     seen = sum(each in known for each in photos.hashes)
     note = {"note": "photos that were trained on are no unseen ones"} if seen else {}

@@ -19,6 +19,7 @@ from streams.results import (
     CaptionPartial,
     Gap,
     ImageRecognized,
+    Match,
     Result,
     SentimentSession,
     SentimentWindow,
@@ -111,8 +112,8 @@ class Screen:
                 return self._speaker(result.channel) + Text(
                     f"[{ms / 1000:.1f} s not recognised: {result.reason}]", style="red"
                 )
-            case ImageRecognized():
-                return self._speaker(result.channel) + _picture(result)
+            case ImageRecognized(channel=speaker) | Match(left_channel=speaker):
+                return self._speaker(speaker) + _picture(result)
             case SentimentWindow(final=True) if result.channel:
                 return self._speaker(result.channel) + _mood(result)
             case SentimentSession():
@@ -152,7 +153,10 @@ def _mood(result: SentimentWindow) -> Text:
     return text + Text(f"  {strongest}; {gave}", style="bright_black")
 
 
-def _picture(result: ImageRecognized) -> Text:
+def _picture(result: ImageRecognized | Match) -> Text:
+    if isinstance(result, Match):
+        pair = f"[match {result.similarity:.2f}: {result.left} and {result.right}]"
+        return Text(pair, style="bold")
     labels = ", ".join(f"{each.name} {each.probability:.0%}" for each in result.labels[:3])
     faces = f"; {len(result.faces)} face(s)" if result.faces else ""
     return Text(f"[picture: {labels}{faces}]", style="bold")

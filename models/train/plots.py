@@ -22,12 +22,14 @@ STYLE: Final[dict[Any, Any]] = {
 BINS: Final = 10
 
 
-def curves(path: Path, title: str, values: Mapping[str, Sequence[float]]) -> None:
-    """A line per name over the epochs, which count from 1."""
+def curves(
+    path: Path, title: str, values: Mapping[str, Sequence[float]], *, across: str = "epoch"
+) -> None:
+    """A line per name over the epochs, or over what else is counted from 1."""
     with _drawing(path, title, (6, 3.5)) as axes:
         for name, line in values.items():
             axes.plot(range(1, len(line) + 1), line, marker=".", label=name)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(across)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
 

@@ -3,6 +3,9 @@
 The final caption is one decode of the whole utterance. It is asked for as soon as the speaker
 pauses, before the pause is long enough to end the utterance: then it is there when it ends, and is
 shown meanwhile as a partial. It is the same decode of the same audio whenever it is asked for.
+
+The voice feature of an utterance is begun when its caption is there, and follows it: whoever reads
+along does not wait for it, and until then the decoder has the processor for itself.
 """
 
 from __future__ import annotations
@@ -51,16 +54,20 @@ Outgoing = tuple[str, Event]
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """The models that turn an utterance into results; `voice` takes it with its transcript."""
+    """The models that turn an utterance into results; `model` names the recogniser's weights."""
 
     decoder: DecodeScheduler
-    voice: Batcher[tuple[Floats, Transcript], Floats]
-    speech_encoder: Encoder
+    voice: Batcher[Floats, Floats]
+    model: str
     voice_encoder: Encoder
 
-    @property
-    def model(self) -> str:
-        return f"{self.speech_encoder.id}@{self.speech_encoder.revision}"
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a piece leads to: its result, and a voice feature under way; None if it failed."""
+
+    result: Outgoing
+    voice: asyncio.Task[Outgoing | None] | None = None
 
 
 @dataclass(slots=True)
@@ -109,8 +116,8 @@ class Speaker:
                 self._asked = segmenter.position
                 self._partial = self._spawn(self._hear_partial(every))
 
-    def final(self, piece: Piece) -> asyncio.Task[list[Outgoing]]:
-        """The results that a piece of the channel leads to."""
+    def final(self, piece: Piece) -> asyncio.Task[Said]:
+        """What a piece of the channel leads to."""
         early, self._early = self._early, None
         if self._partial:
             self._partial.cancel()
@@ -189,7 +196,7 @@ class Speaker:
         )
         return _result(partial)
 
-    async def _say(self, piece: Piece, early: Early | None) -> list[Outgoing]:
+    async def _say(self, piece: Piece, early: Early | None) -> Said:
         span: dict[str, Any] = {
             "session": self.session,
             "channel": self.name,
@@ -197,19 +204,19 @@ class Speaker:
             "end": piece.end,
         }
         if piece.kind == "gap":
-            return [_result(Gap(**span, reason=piece.reason))]
+            return Said(_result(Gap(**span, reason=piece.reason)))
         if piece.kind == "silence":
-            return [_result(Silence(**span, lost_ms=piece.lost_ms))]
+            return Said(_result(Silence(**span, lost_ms=piece.lost_ms)))
         bias = await self._bias(piece)
         try:
             return await self._recognize(piece, span, bias, early)
         except Exception as error:  # a gap speaks for the audio; the rest of the session goes on
             log.error("speech recognition failed: %s in %s", type(error).__name__, place(error))
-            return [_result(Gap(**span, reason="recognition-failed"))]
+            return Said(_result(Gap(**span, reason="recognition-failed")))
 
     async def _recognize(
         self, piece: Piece, span: dict[str, Any], bias: Bias, early: Early | None
-    ) -> list[Outgoing]:
+    ) -> Said:
         audio = floats(piece.audio)
         if early:
             transcript = await early.transcript
@@ -218,11 +225,11 @@ class Speaker:
             utterance = Utterance(audio, bias.prompt)
             transcript = await self.recognition.decoder.final(self.session, utterance, now)
         if (why := distrust(transcript)) is not None:
-            return [_result(Gap(**span, reason=why))]
+            return Said(_result(Gap(**span, reason=why)))
         if not transcript.text.strip():
-            return [_result(Silence(**span, lost_ms=piece.lost_ms))]
-        said = _result(self._caption(piece, span, transcript, bias))
-        return [said, await self._voice(span, audio, transcript, said[1].id)]
+            return Said(_result(Silence(**span, lost_ms=piece.lost_ms)))
+        caption = _result(self._caption(piece, span, transcript, bias))
+        return Said(caption, self._spawn(self._voice(span, audio, caption[1].id)))
 
     def _caption(
         self, piece: Piece, span: dict[str, Any], transcript: Transcript, bias: Bias
@@ -239,21 +246,23 @@ class Speaker:
             biased_by=bias.evidence,
         )
 
-    async def _voice(
-        self, span: dict[str, Any], audio: Floats, transcript: Transcript, caption: str
-    ) -> Outgoing:
+    async def _voice(self, span: dict[str, Any], audio: Floats, caption: str) -> Outgoing | None:
         encoder = self.recognition.voice_encoder
-        feature = Feature(
-            **span,
-            modality=Modality.VOICE,
-            encoder=encoder.id,
-            revision=encoder.revision,
-            vector=await self.recognition.voice.submit((audio, transcript)),
-            evidence=caption,
-            expects=caption,
-            kind="utterance",
-        )
-        return "features", feature.to_event(source=SOURCE)
+        try:
+            feature = Feature(
+                **span,
+                modality=Modality.VOICE,
+                encoder=encoder.id,
+                revision=encoder.revision,
+                vector=await self.recognition.voice.submit(audio),
+                evidence=caption,
+                expects=caption,
+                kind="utterance",
+            )
+            return "features", feature.to_event(source=SOURCE)
+        except Exception as error:  # the caption has left, and speaks for the audio
+            log.error("voice encoding failed: %s in %s", type(error).__name__, place(error))
+            return None
 
     def _carry_on(self, piece: Piece) -> None:
         """What is shown belongs to this piece, but for words beyond a cut in the midst of speech:

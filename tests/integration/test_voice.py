@@ -1,24 +1,25 @@
-"""Prosody of made sounds, and the shipped sentiment model on real encoders."""
+"""Voices: prosody of made sounds, what the encoders make of them, and the head that is shipped."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from models import registry
-from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
-from models.fusion import FusionModel, Item
-from models.train.calibration import Predictions, trust
-from models.train.data import telephone
-from models.train.heads import Examples, Head, Options, expert, fit
-from models.voice import PROSODY, ProsodicVoiceEncoder, prosody
+from models.base import SAMPLE_RATE, Floats, ModelError, VoiceEncoder
+from models.prosody import PROSODY, prosody
+from models.train import corpora, features, unseen
+from models.train import voice as trainer
+from models.train.media import telephone
+from models.voice import OUTPUTS, VOICE_EMOTIONS, AffectVoiceEncoder
 
-WEIGHTS = Path(registry.__file__).parent / "weights"
-SPEECH = Encoder("speech", "r1", 8)
+DATA = Path(__file__).parents[3] / "shared" / "data"
+FREE = "pkg:models/weights/free/voice"
 
 
 def tone(hertz: float, seconds: float = 1.0) -> Floats:
@@ -31,10 +32,6 @@ def tone(hertz: float, seconds: float = 1.0) -> Floats:
 
 def measure(audio: Floats, name: str) -> float:
     return float(prosody(audio)[PROSODY.index(name)])
-
-
-def transcript(encoding: Floats) -> Transcript:
-    return Transcript("", (), "en", 0.0, 0.0, 1.0, encoding)
 
 
 @pytest.mark.parametrize("hertz", [90, 150, 220, 350])
@@ -72,96 +69,127 @@ def test_a_pause_is_measured() -> None:
     assert measure(audio, "longest_pause") == pytest.approx(0.5, abs=0.06)
 
 
-def test_a_voice_vector_is_the_mean_encoding_and_then_prosody() -> None:
-    encoder = ProsodicVoiceEncoder(SPEECH)
-    audio = tone(150)
-    [vector] = encoder.encode([audio], [transcript(np.arange(8, dtype=np.float32))])
-    assert vector.shape == (encoder.encoder.dimension,)
-    assert vector[:4].tolist() == [0, 1, 2, 3]
-    np.testing.assert_array_equal(vector[4:], prosody(audio))
-    with pytest.raises(ModelError, match="expected"):
-        encoder.encode([audio], [transcript(np.zeros(4, np.float32))])
-
-
-def examples(count: int, signal: float) -> Examples:
-    """Scores that follow the first of five features to this degree, the rest is noise."""
-    random = np.random.default_rng(count)
-    vectors = random.normal(size=(count, 5)).astype(np.float32)
-    noise = random.normal(size=count)
-    scores = 0.4 * (signal * vectors[:, 0] + (1 - signal) * noise)
-    emotions = np.zeros((count, 7), np.float32)
-    emotions[np.arange(count), np.where(vectors[:, 0] > 0, 3, 0)] = 1
-    groups = np.full(count, "one")
-    return Examples(
-        vectors, scores.astype(np.float32), emotions, np.ones(count, np.float32), groups
-    )
-
-
-OPTIONS = Options(width=8, dropout=0.0, weight_decay=0.0, learning_rate=1e-2, epochs=15)
-
-
-def test_what_is_trained_is_what_serves() -> None:
-    data = examples(300, 1.0)
-    head = Head(data.vectors, OPTIONS).eval()
-    served = expert(head, Encoder("e", "r", 5), data, full_s=1.0, least_s=0.0)
-    with torch.inference_mode():
-        output = head(torch.from_numpy(data.vectors)).numpy()
-    beliefs = [served.believe(vector) for vector in data.vectors]
-    np.testing.assert_allclose([b.mean for b in beliefs], np.tanh(output[:, 0]), atol=1e-5)
-    np.testing.assert_allclose([b.precision for b in beliefs], np.exp(-output[:, 1]), rtol=1e-4)
-
-
-def test_training_learns_a_signal_and_its_limits() -> None:
-    def deviation(signal: float) -> float:
-        train, new = examples(2000, signal), examples(500, signal)
-        head = fit(train, new, OPTIONS)
-        served = expert(head, Encoder("e", "r", 5), train, full_s=1.0, least_s=0.0)
-        return float(np.mean([served.believe(v).precision ** -0.5 for v in new.vectors]))
-
-    assert deviation(0.9) < 0.5 * deviation(0.0)
-
-
-def test_an_expert_that_knows_nothing_is_not_trusted() -> None:
-    truth = examples(2000, 0.0)
-    guesses = np.random.default_rng(1).choice([-0.8, 0.8], 2000)
-    predictions = Predictions(guesses, np.full(2000, 10.0), np.zeros((2000, 7)), truth)
-    assert trust(predictions, 0.4) == 0
+@pytest.fixture(scope="module")
+def sound() -> VoiceEncoder:
+    return registry.load_sound()
 
 
 @pytest.fixture(scope="module")
-def shipped() -> FusionModel:
-    return FusionModel.load(WEIGHTS)
+def shipped() -> VoiceEncoder:
+    return registry.load_voice()
 
 
-def test_the_shipped_model_hears_what_a_customer_says(shipped: FusionModel) -> None:
-    encoder = registry.load_text()
-    name = encoder.encoder
-    angry, pleased, matter_of_fact = shipped.judge(
-        [
-            [Item("c", "text", vector, name.id, name.revision, 3.0)]
-            for vector in encoder.encode(
-                [
-                    "I have been waiting for three weeks and nobody calls me back, "
-                    "this is ridiculous.",
-                    "Oh that is great, thank you so much for your help.",
-                    "My order number is four five six.",
-                ]
-            )
-        ]
-    )
-    assert angry and pleased and matter_of_fact
-    assert [angry.label, matter_of_fact.label, pleased.label] == ["negative", "neutral", "positive"]
+def test_a_vector_of_sound_ends_with_prosody_and_has_no_gain(sound: VoiceEncoder) -> None:
+    audio = np.concatenate([tone(120), np.zeros(8000, np.float32), tone(180)])
+    loud, quiet = sound.encode([audio, (audio / 8).astype(np.float32)])
+    assert loud.shape == (sound.encoder.dimension,)
+    np.testing.assert_allclose(loud[-len(PROSODY) :], prosody(audio))
+    np.testing.assert_allclose(loud, quiet, atol=0.1)
 
 
-def test_the_shipped_model_takes_the_served_voice(shipped: FusionModel) -> None:
-    speech = registry.load_speech(threads=1)
-    voice = ProsodicVoiceEncoder(speech.encoder)
-    audio = [tone(150, 2.0)]
-    [vector] = voice.encode(audio, speech.transcribe([Utterance(audio[0])]))
-    name = voice.encoder
-    [opinion] = shipped.judge([[Item("v", "voice", vector, name.id, name.revision, 2.0)]])
-    assert opinion is None or abs(opinion.score) < 0.4  # a buzz is not a strong feeling
+@pytest.mark.parametrize("load", [registry.load_sound, registry.load_voice])
+def test_a_voice_does_not_depend_on_its_batch(load: Callable[[], VoiceEncoder]) -> None:
+    encoder = load()
+    audio = [tone(120), tone(200, 0.4), np.zeros(0, np.float32), np.full(8000, np.nan, np.float32)]
+    together = encoder.encode(audio)
+    assert together.shape == (4, encoder.encoder.dimension) and np.isfinite(together).all()
+    for number, each in enumerate(audio):
+        np.testing.assert_allclose(encoder.encode([each])[0], together[number], atol=1e-4)
 
 
-def test_the_weights_are_small() -> None:
-    assert sum(file.stat().st_size for file in WEIGHTS.glob("model.*")) < 2_000_000
+def test_more_than_thirty_seconds_are_refused(shipped: VoiceEncoder) -> None:
+    with pytest.raises(ModelError):
+        shipped.encode([np.zeros(31 * SAMPLE_RATE, np.float32)])
+
+
+def test_the_revision_names_the_head_and_what_it_hears_with(
+    shipped: VoiceEncoder, sound: VoiceEncoder
+) -> None:
+    head = registry.fingerprint(registry.resolve(registry.VOICE))
+    assert shipped.encoder.id == "affect-voice"
+    assert shipped.encoder.revision == f"{head}-{sound.encoder.revision}"
+    assert shipped.encoder.dimension == len(OUTPUTS)
+    assert registry.load_voice(FREE).encoder.revision != shipped.encoder.revision
+
+
+def test_the_shipped_head_knows_whom_it_learned_from() -> None:
+    """Those are no test of it; of others its card tells."""
+    for dataset in ("ravdess", "emodb"):
+        if not (DATA / dataset).is_dir():
+            pytest.skip(f"{dataset} is absent: ../shared/data/{dataset}")
+        clips = corpora.read(dataset, DATA, corpora.WHOLE)[::20]
+        true, shares = trainer.judged(registry.resolve(registry.VOICE), clips)
+        assert (shares.argmax(axis=1) == true).mean() > 0.75
+        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+        possible = {VOICE_EMOTIONS[n] for n in np.flatnonzero(shares.sum(axis=0))}
+        assert possible == {sample.emotions[0] for sample in clips}
+
+
+def test_a_head_of_other_vectors_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(registry.resolve(registry.VOICE), tmp_path / "voice")
+    file = tmp_path / "voice" / "model.json"
+    facts = json.loads(file.read_text())
+    facts["encoder"]["revision"] = "another"
+    file.write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="trained on vectors of"):
+        registry.load_voice(f"file:{tmp_path / 'voice'}")
+    file.write_text("{}")
+    with pytest.raises(ModelError, match="tenor train voice"):
+        registry.load_voice(f"file:{tmp_path / 'voice'}")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people who are angry with a rising pitch and sad with a falling one, each at a pitch of
+    their own; of one clip nothing is known."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("own")
+    rows = []
+    for person in range(6):
+        for emotion, steps in (("anger", (1.0, 1.25, 1.5)), ("sadness", (1.5, 1.25, 1.0))):
+            for take in range(2):
+                name = f"{person}-{emotion}-{take}.wav"
+                pitch = 100 + 20 * person + 5 * take
+                soundfile.write(
+                    folder / name,
+                    np.concatenate([tone(pitch * step, 0.3) for step in steps]),
+                    SAMPLE_RATE,
+                )
+                rows.append(
+                    {"id": name, "speaker": f"p{person}", "audio": name, "emotion": emotion}
+                )
+    rows.append({"id": "unknown", "speaker": "p0", "audio": rows[0]["audio"], "emotion": "awe"})
+    (folder / corpora.MANIFEST).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return folder
+
+
+def test_own_recordings_teach_a_head(own: Path, tmp_path: Path, sound: VoiceEncoder) -> None:
+    options = trainer.Options(runs=1, cache=tmp_path / "cache")
+    figures = trainer.train(own, tmp_path / "out", options)
+    assert figures["manifest, as recorded"]["clips"] == 24
+    assert figures["manifest, as recorded"]["uar"] > 0.8
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.json", "MODEL_CARD.md", "learning.png", unseen.FILE} <= files
+    assert {"confusion-manifest.png", "reliability-manifest.png"} <= files
+
+    encoder = registry.load_voice(f"file:{tmp_path / 'out'}")
+    assert isinstance(encoder, AffectVoiceEncoder)
+    clips = trainer.learned(own).samples
+    anger, sadness = OUTPUTS.index("anger"), OUTPUTS.index("sadness")
+    logits = features.voices(encoder, clips, tmp_path / "cache")
+    angry = np.array(["anger" in sample.emotions for sample in clips])
+    assert ((logits[:, anger] > logits[:, sadness]) == angry).all()
+    kept = unseen.load(tmp_path / "out")
+    assert set(kept) == {f"{s.id}{way}" for s in clips for way in ("", "#telephone")}
+    seen = np.stack([kept[sample.id] for sample in clips])
+    assert np.abs(seen - logits).max() > 0.01  # those of heads that did not learn from the speaker
+
+
+def test_too_few_speakers_are_refused(own: Path, tmp_path: Path) -> None:
+    rows = (own / corpora.MANIFEST).read_text(encoding="utf-8").splitlines()
+    (tmp_path / corpora.MANIFEST).write_text("\n".join(rows[:8]), encoding="utf-8")
+    with pytest.raises(ModelError, match="speakers"):
+        trainer.learned(tmp_path)
+    with pytest.raises(ModelError, match="none of ravdess, emodb"):
+        trainer.learned(tmp_path / "absent")

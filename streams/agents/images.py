@@ -1,11 +1,13 @@
-"""The image agent: pictures to what they show, and to image features."""
+"""The image agent: pictures to what they show, and to features of them and of their faces."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import ClassVar, Final
 
-from models.base import Encoder, ImageContent
+from models import base
+from models.base import Encoder, Floats, ImageContent
 from streams import media
 from streams.agents.base import Agent, Means, Session
 from streams.agents.sparse import Outgoing, SparseSession
@@ -35,10 +37,13 @@ class ImageSession(SparseSession):
             )
         content = await agent.recognize.submit(pixels)
         result = _result(event, content, agent.encoder)
-        feature = _feature(event, content, agent.encoder)
+        features = _features(event, content, agent.encoder, agent.face_encoder)
         return [
             ("recognition", result_event(result, source=SOURCE, traceparent=event.traceparent)),
-            ("features", feature.to_event(source=SOURCE, traceparent=event.traceparent)),
+            *(
+                ("features", feature.to_event(source=SOURCE, traceparent=event.traceparent))
+                for feature in features
+            ),
         ]
 
 
@@ -49,11 +54,16 @@ class ImageAgent(Agent):
     inputs: ClassVar[tuple[str, ...]] = ("images",)
 
     def __init__(
-        self, means: Means, recognize: Batcher[media.Pixels, ImageContent], encoder: Encoder
+        self,
+        means: Means,
+        recognize: Batcher[media.Pixels, ImageContent],
+        encoder: Encoder,
+        face_encoder: Encoder | None = None,
     ) -> None:
         super().__init__(means)
         self.recognize = recognize
         self.encoder = encoder
+        self.face_encoder = face_encoder
 
     def open(self, partition: int, session: str, state: State | None) -> Session:
         return ImageSession(self, session)
@@ -68,27 +78,52 @@ def _result(event: Event, content: ImageContent, encoder: Encoder) -> ImageRecog
         channel=event.channel,
         time=event.time,
         image=event.id,
-        labels=tuple(
-            Label(name=label.name, probability=label.probability) for label in content.labels
-        ),
+        labels=_labels(content.labels),
         faces=tuple(
-            Face(x=f.x, y=f.y, width=f.width, height=f.height, confidence=f.confidence)
-            for f in content.faces
+            Face(
+                x=face.x,
+                y=face.y,
+                width=face.width,
+                height=face.height,
+                confidence=face.confidence,
+                expression=_labels(face.expression),
+            )
+            for face in content.faces
         ),
         model=f"{encoder.id}@{encoder.revision}",
     )
 
 
-def _feature(event: Event, content: ImageContent, encoder: Encoder) -> Feature:
+def _labels(labels: Iterable[base.Label]) -> tuple[Label, ...]:
+    return tuple(Label(name=label.name, probability=label.probability) for label in labels)
+
+
+def _features(
+    event: Event, content: ImageContent, encoder: Encoder, face_encoder: Encoder | None
+) -> list[Feature]:
+    """The picture's own, and one of each face that was read. Their kinds number the faces, largest
+    first, since a feature's id is made of its modality, kind and evidence."""
+    picture = _feature(event, Modality.IMAGE, "picture", content.embedding, encoder)
+    faces = [
+        _feature(event, Modality.FACE, f"face{number}", face.embedding, face_encoder)
+        for number, face in enumerate(content.faces)
+        if face.embedding is not None and face_encoder is not None
+    ]
+    return [picture, *faces]
+
+
+def _feature(
+    event: Event, modality: Modality, kind: str, vector: Floats, encoder: Encoder
+) -> Feature:
     return Feature(
         session=event.session,
         channel=event.channel,
-        modality=Modality.IMAGE,
+        modality=modality,
         start=event.time,
         end=event.time,
         encoder=encoder.id,
         revision=encoder.revision,
-        vector=content.embedding,
+        vector=vector,
         evidence=event.id,
-        kind="picture",
+        kind=kind,
     )

@@ -67,7 +67,7 @@ def write(data: Path, out: Path, net: AffectNet, made: Made) -> Figures:
 
     The split 'dev' is measured where `data` has it, after everything was decided.
     """
-    _write_model(out, net, made, [])
+    _write_model(out, net, made, [])  # what serves chooses the cuts
     answers = {HELD_OUT: judged(out, made.held_out)}
     cuts = [0.5] * len(EMOTIONS)
     for each in answers[HELD_OUT]:
@@ -212,7 +212,7 @@ def _card(out: Path, figures: Mapping[str, Figures], pictures: Sequence[str], ma
         title="Sentiment and emotions of texts",
         made_by="tenor train text",
         revision=AffectTextEncoder(out).encoder.revision,
-        corpora=dict.fromkeys(made.held_out, f"training; '{MEASURED}' measures only"),
+        corpora={name: _use(name, figures.get(MEASURED, {})) for name in made.held_out},
         tables={
             f"Each head on its own corpus, {part}": {ROWS[h]: f for h, f in heads.items()}
             for part, heads in figures.items()
@@ -225,3 +225,8 @@ def _card(out: Path, figures: Mapping[str, Figures], pictures: Sequence[str], ma
             " were chosen on what is held out of train. The heads see a text alone."
         ),
     )
+
+
+def _use(corpus: str, measured: Figures) -> str:
+    apart = any(head in measured for head in TAUGHT[corpus])
+    return f"training; '{MEASURED}' measures only" if apart else "training"

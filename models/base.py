@@ -7,7 +7,7 @@ a vector (`Encoder`), because a vector without its encoder's name cannot be comp
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
@@ -64,11 +64,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What a speech recogniser heard in one utterance.
-
-    `encoding` is the encoder's output pooled over the frames of the utterance (mean and standard
-    deviation, shape [2 * d]): the voice model shares the encoder pass with the recogniser.
-    """
+    """What a speech recogniser heard in one utterance."""
 
     text: str
     words: tuple[Word, ...]
@@ -76,7 +72,6 @@ class Transcript:
     no_speech_probability: float
     average_log_probability: float
     compression_ratio: float
-    encoding: Floats
 
     @property
     def hurried(self) -> bool:
@@ -86,9 +81,12 @@ class Transcript:
 
 
 class SpeechRecognizer(Protocol):
-    """Speech to text: greedy, so that a transcript depends on its audio and prompt alone."""
+    """Speech to text: greedy, so that a transcript depends on its audio and prompt alone.
 
-    encoder: Encoder
+    `model` is the name and the revision of its weights.
+    """
+
+    model: str
 
     def bucket(self, utterance: Utterance) -> Hashable:
         """Utterances of the same bucket can go through together."""
@@ -117,13 +115,20 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A detected face, in fractions of the picture's width and height, top-left corner first."""
+    """A detected face, in fractions of the picture's width and height, top-left corner first.
+
+    `confidence` is that there is a face. What it then expresses, likeliest first, and the vector
+    that this was read from, of `ImageRecognizer.face_encoder`, are there where they were looked
+    for; `expression` says nothing of whether it is a face at all.
+    """
 
     x: float
     y: float
     width: float
     height: float
     confidence: float
+    expression: tuple[Label, ...] = ()
+    embedding: Floats | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +141,13 @@ class ImageContent:
 
 
 class ImageRecognizer(Protocol):
-    """Pictures (uint8 RGB, [height, width, 3], any size) to content."""
+    """Pictures (uint8 RGB, [height, width, 3], any size) to content.
+
+    `face_encoder` makes the vectors of faces; None: nobody looks what faces express.
+    """
 
     encoder: Encoder
+    face_encoder: Encoder | None
 
     def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]: ...
 
@@ -161,8 +170,8 @@ class VoiceActivityDetector(Protocol):
 
 
 class VoiceEncoder(Protocol):
-    """One utterance's audio and its transcript's encoding to one voice vector [dimension]."""
+    """How utterances sound, [n, dimension], up to 30 s each; none depends on the others."""
 
     encoder: Encoder
 
-    def encode(self, audio: Sequence[Floats], transcripts: Sequence[Transcript]) -> Floats: ...
+    def encode(self, audio: Sequence[Floats]) -> Floats: ...

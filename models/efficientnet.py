@@ -64,7 +64,7 @@ class EfficientNetLite0(nn.Module):
         return features, self.classifier(features)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Inverted residual: expand, filter each channel, project (Sandler et al., 2018)."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
@@ -91,10 +91,10 @@ class _Same(nn.Conv2d):
         return super().forward(pad(features, (first, last, first, last)))
 
 
-def _blocks() -> list[_Block]:
+def _blocks() -> list[Block]:
     channels = [STEM, *(stage[-1] for stage in STAGES)]
     return [
-        _Block(after if again else before, after, kernel, 1 if again else stride, expansion)
+        Block(after if again else before, after, kernel, 1 if again else stride, expansion)
         for (before, after), (count, kernel, stride, expansion, _) in zip(
             pairwise(channels), STAGES, strict=True
         )

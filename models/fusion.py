@@ -1,49 +1,242 @@
-"""Sentiment and emotion of a window, from everything said in it: a product of trained experts.
+"""Sentiment and emotion of a conversation, window by window: the whole fusion model.
 
-Each modality has an expert, a small network trained here (`models.train.sentiment`): feature vector
-to a Gaussian about the sentiment (-1 to 1), and logits of the emotions. A window is the product of
-the experts' Gaussians and of the prior N(0, s0^2), the expert that is always there (Hinton 2002;
-Wu and Goodman 2018, arXiv:1802.05335):
+A step is one window of one track: of a speaker, or of everybody together. Every modality has an
+expert: its vector is projected into a common space [width] and judged there, a Gaussian about the
+sentiment (-1 to 1) and evidence, in logits, for each emotion and for negative, neutral, positive;
+what an encoder concludes is also heeded directly.
+A modality that is missing is a learned token and no expert. A gated recurrent unit (Cho et al.,
+2014) remembers what was before; its memory fades with the time that passed (Che et al., 2018,
+arXiv:1606.01865), and what it leads one to expect is one expert more. The experts' Gaussians are
+multiplied with a prior N(0, s0^2) (Hinton 2002; Wu and Goodman 2018, arXiv:1802.05335),
 
-    precision = 1 / s0^2 + sum_i w_i / v_i        score = sum_i w_i m_i / v_i / precision
+    precision = 1 / s0^2 + sum_m w_m / v_m        mean = sum_m w_m m_m / v_m / precision
 
-so whoever is sure is heard, and if nobody is the score stays near 0 with the prior's deviation.
-Items of one modality are not independent (one speaker, one conversation): their weights w_i are
-shares of the modality's seconds and add up to at most 1, a covariance intersection, which is never
-surer than its parts however much is said. Emotions are pooled log-linearly over the same weights.
+so whoever is sure is heard, and a gated residual, which alone sees all of them together, corrects
+the product. Several items of a modality in a window are not independent: their weights add up to
+at most 1 (a covariance intersection), which is never surer than its parts however much is said.
+At last the deviation and the logits are scaled by what the validation part asks for, for each
+pattern of modalities that are there.
 
-An image is accepted but not scored: there is no sentiment to learn for scenes, so it contributes
-nothing and is not cited. Every item is computed alone, in numpy, so that a result is the same to
-the last bit whatever else is in the batch.
+The network is written once over what numpy and torch share: numpy serves what torch trained
+(`models.train.fusion`). It is strictly causal, a window costs the same however long the session is,
+and rows of a batch never meet: a result has the same bits alone and in any batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import erf, sqrt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from safetensors.numpy import load as load_safetensors
 
 from models.base import Encoder, Floats, ModelError
 
+Array = Any
+"""A float32 array of numpy or of torch."""
 EMOTIONS: Final = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
-TENSORS: Final = ("shift", "scale", "hidden", "hidden_bias", "output", "output_bias")
-UNSCORED: Final = "image"
+SENTIMENTS: Final = ("negative", "neutral", "positive")
+CLASSES: Final = len(EMOTIONS) + len(SENTIMENTS)
+CONTEXT: Final = "context"
+"""What stands for everything before the window among the contributions."""
 LOG_VARIANCE: Final = (-5.0, 8.0)  # from a deviation of 0.08 to one that says nothing
 OUTLIER: Final = 4.0  # deviations; a feature farther out is held there
+FORGOTTEN_S: Final = 60.0  # an age counts as this at most
+WHOLE_S: Final = {"voice": 2.0}
+"""Seconds from which a modality counts in full; others do, however short."""
+SHORTEST_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the network looks like: how many of the last numbers of each modality's vectors it reads
+    (encoders put last what they conclude), its own dimensions, and the prior."""
+
+    dimensions: Mapping[str, int]
+    width: int = 32
+    memory: int = 32
+    prior_deviation: float = 0.7
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.dimensions)
+
+    @property
+    def seen(self) -> int:
+        """What the recurrent unit sees of a window: of each modality its place in the common space,
+        whether it is there, its weight and its age."""
+        return len(self.dimensions) * (self.width + 3)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The parameters by name."""
+        outputs = 2 + CLASSES
+        shapes: dict[str, tuple[int, ...]] = {"decay": (self.memory,), "prior": (CLASSES,)}
+        for modality, dimension in self.dimensions.items():
+            shapes[f"{modality}.shift"] = shapes[f"{modality}.scale"] = (dimension,)
+            shapes[f"{modality}.missing"] = (self.width,)
+            shapes |= _affine(f"{modality}.project", dimension, self.width)
+            shapes |= _affine(f"{modality}.judge", self.width, outputs)
+            shapes |= _affine(f"{modality}.heed", dimension, outputs)
+        for name, size in (("window", self.seen), ("session", self.memory), ("own", self.memory)):
+            shapes |= _affine(f"unit.{name}", size, 3 * self.memory)
+        shapes |= _affine("before", 2 * self.memory, outputs)
+        for name in ("residual", "gate"):
+            shapes |= _affine(name, self.seen + 2 * self.memory, outputs)
+        return shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What experts say of n items or windows: `place` [n, width] in the common space, `mean` [n]
+    and `precision` [n] of the sentiment, `logits` [n, CLASSES] of emotions and sentiments."""
+
+    place: Array
+    mean: Array
+    precision: Array
+    logits: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """n windows: beliefs by modality (anything where it is missing), and [n, modalities] of weight
+    (0 where missing, at most 1) and age (seconds since it was there)."""
+
+    beliefs: Mapping[str, Belief]
+    weight: Array
+    age: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What n windows follow: the memories [n, memory] of the track itself and of everybody, and how
+    long ago (seconds, [n]) these were made."""
+
+    own: Array
+    session: Array
+    own_s: Array
+    session_s: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """n windows: `mean`, `precision` [n], `logits` [n, CLASSES], `shares` [n, modalities + 1] of
+    the experts' precision, the last that of what was before, and the new `memory` [n, memory]."""
+
+    mean: Array
+    precision: Array
+    logits: Array
+    shares: Array
+    memory: Array
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`parameters` by the names and shapes of `layout.shapes()`, arrays of the library `xp`; `drop`
+    is the dropout of a training."""
+
+    layout: Layout
+    parameters: Mapping[str, Array]
+    xp: Any = np
+    drop: Callable[[Array], Array] = _same
+
+    def believe(self, modality: str, vectors: Array) -> Belief:
+        """What the expert of `modality` says of vectors [n, its dimension or more]."""
+        xp, p = self.xp, self.parameters
+        read = vectors[..., -self.layout.dimensions[modality] :]
+        standard = (read - p[f"{modality}.shift"]) / p[f"{modality}.scale"]
+        held = self.drop(xp.clip(standard, -OUTLIER, OUTLIER))
+        place = xp.tanh(self._norm(self._affine(f"{modality}.project", held)))
+        judged = self._affine(f"{modality}.judge", self.drop(place))
+        return Belief(place, *self._judged(judged + self._affine(f"{modality}.heed", held)))
+
+    def step(self, seen: Seen, before: Before) -> Fused:
+        """Judges n windows, each by what is seen in it and what was before."""
+        xp, layout = self.xp, self.layout
+        own = before.own * self._fading(before.own_s)
+        session = before.session * self._fading(before.session_s)
+        window = self._window(seen)
+        memory = self._unit(window, own, session)
+        mean, precision, logits = self._judged(self._affine("before", self._join(own, session)))
+        weights = [seen.weight[:, i] for i in range(len(layout.modalities))]
+        beliefs = [seen.beliefs[m] for m in layout.modalities]
+        precisions = [w * b.precision for w, b in zip(weights, beliefs, strict=True)] + [precision]
+        means = [*(b.mean for b in beliefs), mean]
+        informed = sum(precisions)
+        total = informed + layout.prior_deviation**-2
+        product = sum(q * m for q, m in zip(precisions, means, strict=True)) / total
+        pooled = sum(w[:, None] * b.logits for w, b in zip(weights, beliefs, strict=True))
+        residual = self._residual(self._join(window, memory, session))
+        return Fused(
+            mean=product + residual[:, 0],
+            precision=total * xp.exp(residual[:, 1]),
+            logits=self.parameters["prior"] + logits + pooled + residual[:, 2:],
+            shares=xp.stack([q / informed for q in precisions], -1),
+            memory=memory,
+        )
+
+    def _fading(self, seconds: Array) -> Array:
+        rate = self.xp.log1p(self.xp.exp(self.parameters["decay"]))
+        return self.xp.exp(-rate * seconds[:, None])
+
+    def _window(self, seen: Seen) -> Array:
+        here = (seen.weight > 0) * self.xp.ones_like(seen.weight)
+        places = [
+            here[:, i, None] * seen.beliefs[m].place
+            + (1 - here[:, i, None]) * self.parameters[f"{m}.missing"]
+            for i, m in enumerate(self.layout.modalities)
+        ]
+        age = self.xp.log1p(self.xp.clip(seen.age, 0, FORGOTTEN_S)) / float(np.log1p(FORGOTTEN_S))
+        return self.drop(self._join(*places, here, seen.weight, age))
+
+    def _unit(self, window: Array, own: Array, session: Array) -> Array:
+        n = self.layout.memory
+        new = self._affine("unit.window", window) + self._affine("unit.session", session)
+        old = self._affine("unit.own", own)
+        reset = self._sigmoid(new[:, :n] + old[:, :n])
+        keep = self._sigmoid(new[:, n : 2 * n] + old[:, n : 2 * n])
+        return (1 - keep) * self.xp.tanh(new[:, 2 * n :] + reset * old[:, 2 * n :]) + keep * own
+
+    def _residual(self, everything: Array) -> Array:
+        gate = self._sigmoid(self._affine("gate", everything))
+        return gate * self.xp.tanh(self._affine("residual", self.drop(everything)))
+
+    def _judged(self, output: Array) -> tuple[Array, Array, Array]:
+        precision = self.xp.exp(-self.xp.clip(output[..., 1], *LOG_VARIANCE))
+        return self.xp.tanh(output[..., 0]), precision, output[..., 2:]
+
+    def _affine(self, name: str, x: Array) -> Array:
+        """Row by row: numpy calls BLAS for each with the same shapes, whatever the batch."""
+        rows = x[..., None, :] @ self.parameters[f"{name}.weight"]
+        return rows[..., 0, :] + self.parameters[f"{name}.bias"]
+
+    def _norm(self, x: Array) -> Array:
+        centred = x - x.mean(-1)[..., None]
+        return centred / self.xp.sqrt((centred * centred).mean(-1)[..., None] + 1e-5)
+
+    def _sigmoid(self, x: Array) -> Array:
+        return (1 + self.xp.tanh(x / 2)) / 2
+
+    def _join(self, *parts: Array) -> Array:
+        return self.xp.concatenate(parts, -1)
+
+
+def _affine(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (inputs, outputs), f"{name}.bias": (outputs,)}
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One feature of a window: `vector` [dimension] of `modality` 'text', 'voice' or 'image'.
+    """One feature of a window: `vector` [dimension] of `modality`.
 
-    `seconds` is how long it lasted, or 0 where it has no length (a typed message).
+    `seconds` is how long it lasted, or 0 where it has no length (a typed message, a face).
     """
 
     id: str
@@ -55,11 +248,44 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Track:
+    """What is remembered of a speaker, or of everybody: the `memory` [memory], when that was made,
+    and when each modality was last there (seconds; None: never)."""
+
+    memory: bytes = b""
+    at: float | None = None
+    last: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as JSON values; the memory has 16 bits a number from the start."""
+        return {"memory": self.memory.hex(), "at": self.at, "last": dict(self.last)}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> Self:
+        return cls(bytes.fromhex(state["memory"]), state["at"], dict(state["last"]))
+
+
+NOTHING: Final = Track()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window of a track that ends at `end` (seconds), what is in it, and what is remembered of
+    that track and of everybody (the same where it is everybody's)."""
+
+    items: Sequence[Item]
+    end: float = 0.0
+    own: Track = NOTHING
+    session: Track = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class Opinion:
     """What a window says: `score` -1 (negative) to 1 (positive) with its standard deviation.
 
-    `confidence` is the probability that `label` is right. `contributions` (per modality) and
-    `evidence` (per item id) are shares of the experts' precision; each sums to 1.
+    `confidence` is the probability that `label` is right. `contributions`, per modality and of the
+    `CONTEXT`, are shares of the experts' precision and sum to 1; `evidence` divides those of the
+    modalities among the items by id. `track` is what is to be remembered from now on.
     """
 
     score: float
@@ -69,108 +295,35 @@ class Opinion:
     emotions: dict[str, float]
     contributions: dict[str, float]
     evidence: tuple[tuple[str, float], ...]
+    track: Track = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
-    """An expert's view of one item: Gaussian about the sentiment, and log evidence [7] per emotion
-    (log of how much likelier than before; 0 for an emotion that the expert never learned)."""
+class Calibration:
+    """Of a pattern of modalities: the deviation is multiplied by `stretch`, so that 90 % of the
+    truths lie within 1.645 of it; logits are divided by the temperatures (Guo et al., 2017)."""
 
-    mean: float
-    precision: float
-    emotions: Floats
+    stretch: float = 1.0
+    emotions: float = 1.0
+    sentiments: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Expert:
-    """One modality's trained network: standardise, one hidden layer of tanh, nine outputs.
-
-    `trust` scales the precision and `sharpness` the emotion evidence, both calibrated on speakers
-    and sentences that were not trained on. An item counts in full from `full_s` seconds on; one
-    of unknown or shorter length than `least_s` counts as that.
-    """
-
-    encoder: Encoder
-    shift: Floats  # [dimension]
-    scale: Floats  # [dimension]
-    hidden: Floats  # [width, dimension]
-    hidden_bias: Floats  # [width]
-    output: Floats  # [2 + 7, width]
-    output_bias: Floats  # [2 + 7]
-    emotion_prior: Floats  # [7], probability in training; 0 where never seen
-    trust: float
-    sharpness: float
-    full_s: float
-    least_s: float
-
-    def believe(self, vector: Floats) -> Belief:
-        """What the vector [dimension] says of the sentiment and the emotions."""
-        output = self._forward(vector)
-        log_variance = float(np.clip(output[1], *LOG_VARIANCE))
-        return Belief(
-            mean=float(np.tanh(output[0])),
-            precision=self.trust * float(np.exp(-log_variance)),
-            emotions=self.sharpness * self._evidence(output[2:]),
-        )
-
-    def _forward(self, vector: Floats) -> Floats:
-        standard = np.clip((vector - self.shift) / self.scale, -OUTLIER, OUTLIER)
-        hidden = np.tanh(self.hidden @ standard + self.hidden_bias)
-        result: Floats = self.output @ hidden + self.output_bias
-        return result
-
-    def _evidence(self, logits: Floats) -> Floats:
-        known = self.emotion_prior > 0
-        evidence = np.zeros_like(logits)
-        if known.any():
-            evidence[known] = log_softmax(logits[known]) - np.log(self.emotion_prior[known])
-        return evidence
-
-    def weights(self, seconds: Sequence[float]) -> Floats:
-        """Weights of a window's items, [items], in all at most 1."""
-        lengths = np.maximum(np.asarray(seconds, dtype=np.float32), self.least_s)
-        return np.asarray(lengths / max(float(lengths.sum()), self.full_s), dtype=np.float32)
+UNCALIBRATED: Final = Calibration()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """From a Gaussian to a label: the probability of each is that of the true sentiment below,
-    between and above `cuts`, the deviation stretched by `stretch`. What is not more likely than
-    not negative or positive is neutral, and so is what nobody knows."""
-
-    cuts: tuple[float, float]
-    stretch: float
-
-    def label(self, score: float) -> str:
-        if score < self.cuts[0]:
-            return "negative"
-        return "positive" if score > self.cuts[1] else "neutral"
-
-    def probability(self, label: str, score: float, deviation: float) -> float:
-        """Calibrated probability that `label` is right."""
-        below, under = (_normal((cut - score) / (self.stretch * deviation)) for cut in self.cuts)
-        return {"negative": below, "neutral": under - below, "positive": 1 - under}[label]
-
-
 class FusionModel:
-    """Windows of items to opinions."""
+    """Windows to opinions. `encoders` are those, by modality, whose vectors it was trained on;
+    `calibration` is by pattern ("text+voice"); `cuts` part the scores into labels."""
 
-    def __init__(
-        self,
-        experts: Mapping[str, Expert],
-        prior_deviation: float,
-        emotion_prior: Floats,
-        verdict: Verdict,
-        revision: str,
-    ) -> None:
-        self.experts = experts
-        self.prior_deviation = prior_deviation
-        self.emotion_prior = emotion_prior
-        self.verdict = verdict
-        self.revision = revision
+    network: Network
+    encoders: Mapping[str, Encoder]
+    calibration: Mapping[str, Calibration]
+    cuts: tuple[float, float]
+    revision: str
 
     @classmethod
-    def load(cls, path: Path) -> FusionModel:
+    def load(cls, path: Path) -> Self:
         """The model in directory `path`, from `model.json` and `model.safetensors`.
 
         The revision is a digest of both. Raises ModelError where they are missing or malformed.
@@ -178,132 +331,176 @@ class FusionModel:
         try:
             description = (path / "model.json").read_bytes()
             tensors = (path / "model.safetensors").read_bytes()
-            return cls._build(
-                json.loads(description),
-                load_safetensors(tensors),
-                hashlib.sha256(description + tensors).hexdigest()[:12],
+            facts = json.loads(description)
+            if (facts["emotions"], facts["sentiments"]) != (list(EMOTIONS), list(SENTIMENTS)):
+                raise ValueError("other emotions or sentiments than ours")
+            low, high = map(float, facts["cuts"])
+            return cls(
+                network=_network(Layout(**facts["layout"]), load_safetensors(tensors)),
+                encoders={name: Encoder(**each) for name, each in facts["encoders"].items()},
+                calibration={k: Calibration(**v) for k, v in facts["calibration"].items()},
+                cuts=(low, high),
+                revision=hashlib.sha256(description + tensors).hexdigest()[:12],
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"no usable fusion model in {path} ({error}); "
-                "train one with python -m models.train.sentiment"
+                f"no usable fusion model in {path} ({error}); train one with tenor train fusion"
             ) from error
 
-    @classmethod
-    def _build(
-        cls, description: dict[str, Any], tensors: Mapping[str, Floats], revision: str
-    ) -> FusionModel:
-        if tuple(description["emotions"]) != EMOTIONS:
-            raise ValueError(f"emotions {description['emotions']}, expected {EMOTIONS}")
-        experts = {
-            modality: _expert(
-                values,
-                {
-                    name.removeprefix(f"{modality}."): tensor
-                    for name, tensor in tensors.items()
-                    if name.startswith(f"{modality}.")
-                },
-            )
-            for modality, values in description["experts"].items()
-        }
-        verdict = description["verdict"]
-        return cls(
-            experts=experts,
-            prior_deviation=float(description["prior_deviation"]),
-            emotion_prior=np.asarray(description["emotion_prior"], dtype=np.float32),
-            verdict=Verdict(tuple(verdict["cuts"]), verdict["stretch"]),
-            revision=revision,
-        )
+    def label(self, score: float) -> str:
+        """What a mean of scores is called."""
+        return SENTIMENTS[int(score >= self.cuts[0]) + int(score > self.cuts[1])]
 
-    def judge(self, windows: Sequence[Sequence[Item]]) -> list[Opinion | None]:
+    def check(self, item: Item) -> None:
+        """Raises ModelError for a vector of another encoder than was trained on."""
+        trained = self.encoders[item.modality]
+        made = Encoder(item.encoder, item.revision, len(item.vector))
+        if item.vector.ndim != 1 or made != trained:
+            raise ModelError(f"item {item.id} was made by {made}, but trained on was {trained}")
+
+    def judge(self, windows: Sequence[Window]) -> list[Opinion | None]:
         """One opinion per window, independent of the others; None where nothing can be scored.
 
-        Raises ModelError for an item of an encoder or a modality that was not trained on.
+        Items of a modality that was not trained on are passed over. Raises ModelError for an item
+        of an encoder that was not trained on.
         """
-        return [self._judge(window) for window in windows]
+        known = [[item for item in w.items if item.modality in self.encoders] for w in windows]
+        for item in (each for items in known for each in items):
+            self.check(item)
+        asked = [n for n, items in enumerate(known) if items]
+        opinions: list[Opinion | None] = [None] * len(windows)
+        if asked:
+            chosen, items = [windows[n] for n in asked], [known[n] for n in asked]
+            for n, opinion in zip(asked, self._opinions(chosen, items), strict=True):
+                opinions[n] = opinion
+        return opinions
 
-    def _judge(self, window: Sequence[Item]) -> Opinion | None:
-        items = [item for item in window if item.modality != UNSCORED]
-        beliefs = [self._expert(item).believe(item.vector) for item in items]
-        weights = self._weights(items)
-        precisions = weights * np.array([belief.precision for belief in beliefs])
-        informed = float(precisions.sum())
-        if not informed > 0:
-            return None
-        total = informed + self.prior_deviation**-2
-        means = np.array([belief.mean for belief in beliefs])
-        score, deviation = float(precisions @ means / total), total**-0.5
-        label = self.verdict.label(score)
-        shares = precisions / informed
-        return Opinion(
-            score=score,
-            deviation=deviation,
-            label=label,
-            confidence=self.verdict.probability(label, score, deviation),
-            emotions=self._emotions(weights, beliefs),
-            contributions={
-                modality: float(sum(shares[_of(modality, items)]))
-                for modality in dict.fromkeys(item.modality for item in items)
-            },
-            evidence=tuple((item.id, float(s)) for item, s in zip(items, shares, strict=True)),
+    def _opinions(
+        self, windows: Sequence[Window], items: Sequence[Sequence[Item]]
+    ) -> list[Opinion]:
+        pools = {m: self._pool(m, items) for m in self.network.layout.modalities}
+        weight = np.stack([pool.weight for pool in pools.values()], -1)
+        beliefs = {m: pool.belief for m, pool in pools.items()}
+        fused = self.network.step(Seen(beliefs, weight, self._ages(windows)), self._before(windows))
+        return [self._opinion(n, window, pools, fused) for n, window in enumerate(windows)]
+
+    def _pool(self, modality: str, items: Sequence[Sequence[Item]]) -> Pool:
+        """What a modality's items of each window say together: sums by window, in their order."""
+        mine = [[item for item in its if item.modality == modality] for its in items]
+        flat = [item for its in mine for item in its]
+        place = np.repeat(np.arange(len(mine)), [len(its) for its in mine])
+        weights = np.array(
+            [w for its in mine for w in weights_of(modality, [each.seconds for each in its])],
+            np.float32,
+        )
+        vectors = np.zeros((len(flat), self.encoders[modality].dimension), np.float32)
+        for row, item in zip(vectors, flat, strict=True):
+            row[:] = item.vector
+        each = self.network.believe(modality, vectors)
+
+        def summed(values: Floats) -> Floats:
+            sums = np.zeros((len(mine), *values.shape[1:]), np.float32)
+            np.add.at(sums, place, values)
+            return sums
+
+        sure = weights * each.precision
+        weight, precision = summed(weights), summed(sure)
+        share = np.where(weight > 0, weight, 1)
+        belief = Belief(
+            place=summed(weights[:, None] * each.place) / share[:, None],
+            mean=summed(sure * each.mean) / np.where(precision > 0, precision, 1),
+            precision=precision / share,
+            logits=summed(weights[:, None] * each.logits) / share[:, None],
+        )
+        shares: dict[int, list[tuple[str, float]]] = {}
+        for n, item, sure_of in zip(place.tolist(), flat, sure.tolist(), strict=True):
+            shares.setdefault(n, []).append((item.id, sure_of / float(precision[n])))
+        return Pool(belief, weight, shares)
+
+    def _before(self, windows: Sequence[Window]) -> Before:
+        own, session = ([self._memory(t) for t in ts] for ts in _tracks(windows))
+        own_s, session_s = (
+            [_since(w.end, t.at) for w, t in zip(windows, ts, strict=True)]
+            for ts in _tracks(windows)
+        )
+        return Before(
+            np.stack(own),
+            np.stack(session),
+            np.array(own_s, np.float32),
+            np.array(session_s, np.float32),
         )
 
-    def _expert(self, item: Item) -> Expert:
-        expert = self.experts.get(item.modality)
-        if expert is None:
-            raise ModelError(f"item {item.id}: no expert for modality {item.modality!r}")
-        trained = expert.encoder
-        if (item.encoder, item.revision) != (trained.id, trained.revision):
-            raise ModelError(
-                f"item {item.id} was made by encoder {item.encoder} {item.revision}, but the "
-                f"{item.modality} expert was trained on {trained.id} {trained.revision}"
-            )
-        if item.vector.shape != (trained.dimension,):
-            raise ModelError(
-                f"item {item.id}: vector of shape {item.vector.shape}, "
-                f"expected ({trained.dimension},)"
-            )
-        return expert
+    def _memory(self, track: Track) -> Floats:
+        size = self.network.layout.memory
+        if not track.memory:
+            return np.zeros(size, np.float32)
+        return np.frombuffer(track.memory, "<f2", size).astype(np.float32)
 
-    def _weights(self, items: Sequence[Item]) -> Floats:
-        weights = np.zeros(len(items), dtype=np.float32)
-        for modality, expert in self.experts.items():
-            chosen = _of(modality, items)
-            if chosen:
-                weights[chosen] = expert.weights([items[index].seconds for index in chosen])
-        return weights
+    def _ages(self, windows: Sequence[Window]) -> Floats:
+        modalities = self.network.layout.modalities
+        ages = [[_since(w.end, w.own.last.get(m)) for m in modalities] for w in windows]
+        return np.array(ages, np.float32)
 
-    def _emotions(self, weights: Floats, beliefs: Sequence[Belief]) -> dict[str, float]:
-        pooled = np.log(self.emotion_prior)
-        for weight, belief in zip(weights, beliefs, strict=True):
-            pooled = pooled + weight * belief.emotions
-        probabilities = np.exp(log_softmax(pooled))
-        return dict(zip(EMOTIONS, probabilities.tolist(), strict=True))
-
-
-def log_softmax(logits: Floats) -> Floats:
-    """Log probabilities of the last axis."""
-    shifted = logits - logits.max()
-    result: Floats = shifted - np.log(np.exp(shifted).sum())
-    return result
+    def _opinion(self, n: int, window: Window, pools: Mapping[str, Pool], fused: Fused) -> Opinion:
+        here = [m for m, pool in pools.items() if pool.weight[n] > 0]
+        scale = self.calibration.get("+".join(here), UNCALIBRATED)
+        emotions = softmax(fused.logits[n, : len(EMOTIONS)] / scale.emotions)
+        sentiments = softmax(fused.logits[n, len(EMOTIONS) :] / scale.sentiments)
+        shares = dict(zip((*pools, CONTEXT), fused.shares[n].tolist(), strict=True))
+        said = int(sentiments.argmax())
+        return Opinion(
+            score=float(np.clip(fused.mean[n], -1, 1)),
+            deviation=scale.stretch * float(fused.precision[n]) ** -0.5,
+            label=SENTIMENTS[said],
+            confidence=float(sentiments[said]),
+            emotions=dict(zip(EMOTIONS, emotions.tolist(), strict=True)),
+            contributions={name: shares[name] for name in (*here, CONTEXT)},
+            evidence=tuple(
+                (id_, share * shares[m]) for m in here for id_, share in pools[m].shares.get(n, ())
+            ),
+            track=Track(
+                memory=fused.memory[n].astype("<f2").tobytes(),
+                at=window.end,
+                last={**window.own.last, **dict.fromkeys(here, window.end)},
+            ),
+        )
 
 
-def _normal(deviations: float) -> float:
-    """The normal distribution's probability below."""
-    return (1 + erf(deviations / sqrt(2))) / 2
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What n windows hold of a modality: belief, weight [n], and by window the items' ids, with
+    their shares of the modality's precision."""
+
+    belief: Belief
+    weight: Floats
+    shares: Mapping[int, Sequence[tuple[str, float]]]
 
 
-def _of(modality: str, items: Sequence[Item]) -> list[int]:
-    return [index for index, item in enumerate(items) if item.modality == modality]
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of logits [n]."""
+    odds = np.exp(logits - logits.max())
+    return np.asarray(odds / odds.sum(), np.float32)
 
 
-def _expert(values: dict[str, Any], tensors: Mapping[str, Floats]) -> Expert:
-    return Expert(
-        encoder=Encoder(**values["encoder"]),
-        **{name: tensors[name] for name in TENSORS},
-        emotion_prior=np.asarray(values["emotion_prior"], dtype=np.float32),
-        trust=float(values["trust"]),
-        sharpness=float(values["sharpness"]),
-        full_s=float(values["full_s"]),
-        least_s=float(values["least_s"]),
-    )
+def weights_of(modality: str, seconds: Sequence[float]) -> list[float]:
+    """Of a modality's items in a window, by their lengths, in all at most 1 and never 0."""
+    whole = WHOLE_S.get(modality)
+    lengths = [max(each, SHORTEST_S if whole else 1.0) for each in seconds]
+    longest = max(sum(lengths), whole or 1.0)
+    return [each / longest for each in lengths]
+
+
+def _tracks(windows: Sequence[Window]) -> tuple[list[Track], list[Track]]:
+    return [w.own for w in windows], [w.session for w in windows]
+
+
+def _since(now: float, then: float | None) -> float:
+    return FORGOTTEN_S if then is None else max(now - then, 0.0)
+
+
+def _network(layout: Layout, tensors: Mapping[str, Floats]) -> Network:
+    """The network with float32 copies of the tensors. Raises ValueError where they do not fit."""
+    parameters = {name: np.asarray(each, np.float32) for name, each in tensors.items()}
+    if {name: each.shape for name, each in parameters.items()} != layout.shapes():
+        raise ValueError("the tensors do not fit the layout")
+    return Network(layout, parameters)

@@ -36,6 +36,7 @@ from models.base import (
 )
 
 if TYPE_CHECKING:
+    from models.affect import AffectTextEncoder
     from models.align import AlignModel
     from models.expression import ExpressionRecognizer
 
@@ -202,7 +203,7 @@ def load_text(uri: str = TEXT, device: str = "cpu") -> TextEncoder:
     return PooledTextEncoder(path, name_of(uri), device=device)
 
 
-def load_affect(uri: str = AFFECT, device: str = "cpu") -> TextEncoder:
+def load_affect(uri: str = AFFECT, device: str = "cpu") -> AffectTextEncoder:
     """What texts say of sentiment and emotions, by the folder that `tenor train text` wrote."""
     from models.affect import AffectTextEncoder
 

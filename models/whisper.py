@@ -128,12 +128,6 @@ def mel_frames(audio: Floats) -> int:
     return -(-len(audio) // int(HOP_LENGTH))
 
 
-def pool(encoding: Floats, audio: Floats) -> Floats:
-    """Mean and standard deviation, [2 * d], of `encoding` [frames, d] over the real audio."""
-    heard = encoding[: -(-mel_frames(audio) // 2)]
-    return np.concatenate([heard.mean(axis=0), heard.std(axis=0)]).astype(np.float32)
-
-
 def compression_ratio(text: str) -> float:
     """Bytes of `text` per byte when compressed; a loop compresses well, see LOOP_RATIO."""
     data = text.encode()
@@ -189,7 +183,6 @@ def transcript(
     language: str,
     no_speech_probability: float,
     average_log_probability: float,
-    encoding: Floats,
 ) -> Transcript:
     """What the decoder said, in the terms of the rest of Tenor."""
     text = tokenizer.decode(tokens).strip()
@@ -200,7 +193,6 @@ def transcript(
         no_speech_probability=no_speech_probability,
         average_log_probability=average_log_probability,
         compression_ratio=compression_ratio(text),
-        encoding=encoding,
     )
 
 

@@ -10,9 +10,8 @@ import numpy as np
 from whisper.timing import WordTiming
 
 from models import registry
-from models.base import SAMPLE_RATE, Encoder, Floats, ModelError, Transcript, Utterance
+from models.base import Floats, ModelError, Transcript, Utterance
 from models.whisper import (
-    CONTEXTS_S,
     Bucket,
     bucket,
     check_language,
@@ -20,7 +19,6 @@ from models.whisper import (
     log_mel,
     mel_frames,
     most_tokens,
-    pool,
     prompt_tokens,
     timed_words,
     tokenizer_for,
@@ -32,7 +30,7 @@ from models.whisper import (
 class CTranslate2Whisper:
     """`base.SpeechRecognizer` over a folder that CTranslate2's converter made.
 
-    One encoder pass serves the decoder, the word times and the pooled encoding. `workers` threads
+    One encoder pass serves the decoder and the word times. `workers` threads
     may call `transcribe` at once; each call computes on `threads` threads of CTranslate2's own.
     """
 
@@ -57,8 +55,7 @@ class CTranslate2Whisper:
             )
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"CTranslate2 cannot load {folder}: {error}") from error
-        width = self._encode([np.zeros(SAMPLE_RATE, np.float32)], CONTEXTS_S[0]).shape[2]
-        self.encoder = Encoder(name, registry.fingerprint(folder), 2 * width)
+        self.model = f"{name}@{registry.fingerprint(folder)}"
 
     def bucket(self, utterance: Utterance) -> Bucket:
         return bucket(self._vocabulary, utterance)
@@ -121,7 +118,6 @@ class CTranslate2Whisper:
             language=language,
             no_speech_probability=result.no_speech_prob,
             average_log_probability=result.scores[0] * generated / (generated + 1),
-            encoding=pool(encoding, samples),
         )
 
     def _align(

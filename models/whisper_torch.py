@@ -1,6 +1,6 @@
 """Whisper on torch by openai-whisper: for a GPU, and the reference for the CTranslate2 backend.
 
-It reads the same CTranslate2 folders, so both backends have the same weights and encoder id. Its
+It reads the same CTranslate2 folders, so both backends have the same weights and `model`. Its
 arithmetic is float16 on CUDA and float32 elsewhere; results in different batches agree up to
 rounding, where int8 on CTranslate2 gives the same bits in any batch. Encoding and decoding are
 batched; word times are found one utterance after the other, and one thread may call at a time.
@@ -22,7 +22,7 @@ from whisper.model import AudioEncoder, ModelDimensions, Whisper
 from whisper.timing import WordTiming, find_alignment
 
 from models import registry
-from models.base import Encoder, Floats, ModelError, Transcript, Utterance
+from models.base import Floats, ModelError, Transcript, Utterance
 from models.whisper import (
     Bucket,
     bucket,
@@ -31,7 +31,6 @@ from models.whisper import (
     log_mel,
     mel_frames,
     most_tokens,
-    pool,
     prompt_tokens,
     tokenizer_for,
     transcript,
@@ -49,12 +48,17 @@ class ShortContextEncoder(AudioEncoder):  # type: ignore[misc]
         """[batch, n_mels, frames] to [batch, frames / 2, d]."""
         if x.shape[1] != self.conv1.in_channels:
             return x
-        x = gelu(self.conv2(gelu(self.conv1(x)))).permute(0, 2, 1)
-        x = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype)
+        x = self.embed(x)
         for block in self.blocks:
             x = block(x)
         encoded: Tensor = self.ln_post(x)
         return encoded
+
+    def embed(self, mel: Tensor) -> Tensor:
+        """What the first block is given, of the shape of the outcome."""
+        x = gelu(self.conv2(gelu(self.conv1(mel)))).permute(0, 2, 1)
+        embedded: Tensor = (x + self.positional_embedding[: x.shape[1]]).to(x.dtype)
+        return embedded
 
 
 class PromptedDecoding(DecodingTask):  # type: ignore[misc]
@@ -88,9 +92,7 @@ class TorchWhisper:
         self._half = torch.device(device).type == "cuda"
         self._vocabulary = self._model.dims.n_vocab
         self._language = check_language(language, self._vocabulary)
-        self.encoder = Encoder(
-            name, registry.fingerprint(folder), 2 * self._model.dims.n_audio_state
-        )
+        self.model = f"{name}@{registry.fingerprint(folder)}"
 
     def bucket(self, utterance: Utterance) -> Bucket:
         return bucket(self._vocabulary, utterance)
@@ -120,7 +122,6 @@ class TorchWhisper:
 
     def _transcript(self, samples: Floats, result: DecodingResult, encoded: Tensor) -> Transcript:
         tokenizer = tokenizer_for(self._vocabulary, result.language)
-        encoding = np.asarray(encoded.float().cpu().numpy(), dtype=np.float32)
         return transcript(
             tokenizer,
             result.tokens,
@@ -129,7 +130,6 @@ class TorchWhisper:
             language=result.language,
             no_speech_probability=result.no_speech_prob,
             average_log_probability=result.avg_logprob,
-            encoding=pool(encoding, samples),
         )
 
     def _align(self, samples: Floats, result: DecodingResult, encoded: Tensor) -> list[WordTiming]:

@@ -10,16 +10,16 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from models import registry
-from models.base import SAMPLE_RATE, Encoder, Floats, SpeechRecognizer, Transcript, Utterance
-from models.fusion import FusionModel, Item
-from models.fusion import Opinion as FusedOpinion
+from models import fusion, registry
+from models.base import SAMPLE_RATE, Floats, SpeechRecognizer, TextEncoder, Utterance
+from models.fusion import FusionModel, Item, Track
 from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
 from streams.agents.images import ImageAgent
-from streams.agents.join import JoinAgent, Judgement
+from streams.agents.join import JoinAgent, Judgement, Question
+from streams.agents.matching import MatchAgent, Space
 from streams.agents.speech import Recognition
-from streams.agents.text import TextAgent
+from streams.agents.text import Reader, TextAgent
 from streams.batching import Batcher
 from streams.features import Feature
 from streams.metrics import Metrics
@@ -67,6 +67,7 @@ class Workshop:
             "text": self._text,
             "images": self._images,
             "join": self._join,
+            "match": self._match,
         }
         return [makers[name](means) for name in makers if name in names]
 
@@ -88,21 +89,20 @@ class Workshop:
                 workers=settings.decoders,
             ),
         )
-        voice = registry.load_voice(speech.encoder)
+        voice = self._load("voice", lambda: registry.load_voice(settings.voice_model, self._kind))
 
         def activity(batch: list[Activity]) -> list[Activity]:
             states, heard = detector.step([s for s, _ in batch], [a for _, a in batch])
             return list(zip(states, heard, strict=True))
 
-        def voices(batch: list[tuple[Floats, Transcript]]) -> Sequence[Floats]:
-            return list(voice.encode([audio for audio, _ in batch], [said for _, said in batch]))
+        def voices(batch: list[Floats]) -> Sequence[Floats]:
+            return list(voice.encode(batch))
 
         recognition = Recognition(
             decoder=self._scheduler(speech),
-            voice=self._batcher(
-                "voice", voices, self.light, wait_s=0.0, control=(HUSH, _nothing(speech.encoder))
-            ),
-            speech_encoder=speech.encoder,
+            # Not on `light`, where the voice activity of every session would wait for it.
+            voice=self._batcher("voice", voices, self.device, wait_s=0.0, control=HUSH),
+            model=speech.model,
             voice_encoder=voice.encoder,
         )
         deaf = detector.initial()
@@ -127,43 +127,74 @@ class Workshop:
         return scheduler
 
     def _text(self, means: Means) -> Agent:
-        encoder = self._load(
-            "text",
-            lambda: registry.load_text(self.settings.text_model, self._kind),
+        settings = self.settings
+        meaning = self._load("text", lambda: registry.load_text(settings.text_model, self._kind))
+        affect = self._load(
+            "affect", lambda: registry.load_affect(settings.affect_model, self._kind)
         )
+        return TextAgent(means, self._reader("affect", affect), self._reader("text", meaning))
 
-        def embed(texts: list[str]) -> Sequence[Floats]:
+    def _reader(self, name: str, encoder: TextEncoder) -> Reader:
+        def read(texts: list[str]) -> Sequence[Floats]:
             return list(encoder.encode(texts))
 
-        embedder = self._batcher("text", self._apart(embed), self.device, control="hello")
-        return TextAgent(means, embedder, encoder.encoder)
+        batcher = self._batcher(name, self._apart(read), self.device, control="hello")
+        return Reader(batcher, encoder.encoder)
 
     def _images(self, means: Means) -> Agent:
+        settings = self.settings
         images = self._load(
             "image",
-            lambda: registry.load_image(self.settings.image_model, self._kind),
+            lambda: registry.load_image(
+                settings.image_model, self._kind, expression=settings.expression_model
+            ),
         )
         return ImageAgent(
             means,
             self._batcher("image", self._apart(images.recognize), self.device, control=BLACK),
             images.encoder,
+            images.face_encoder,
         )
 
     def _join(self, means: Means) -> Agent:
-        fusion = self._load(
+        model = self._load(
             "fusion", lambda: FusionModel.load(registry.resolve(self.settings.fusion_model))
         )
 
-        def judge(windows: list[Sequence[Feature]]) -> Sequence[FusedOpinion | None]:
-            return fusion.judge([_items(window) for window in windows])
+        def judge(questions: list[Question]) -> Sequence[fusion.Opinion | None]:
+            return model.judge([_window(question) for question in questions])
 
+        nothing = Question((), 0, None, None)
         judgement = Judgement(
-            judge=self._batcher("fusion", judge, self.light, wait_s=0.0, control=()),
-            label=fusion.verdict.label,
-            encoders={modality: each.encoder for modality, each in fusion.experts.items()},
-            model=f"fusion@{fusion.revision}",
+            judge=self._batcher("fusion", judge, self.light, wait_s=0.0, control=nothing),
+            label=model.label,
+            encoders=dict(model.encoders),
+            model=f"fusion@{model.revision}",
         )
         return JoinAgent(means, judgement)
+
+    def _match(self, means: Means) -> Agent:
+        settings = self.settings
+        model = self._load(
+            "align",
+            lambda: registry.load_align(
+                settings.align_model, text=settings.text_model, image=settings.image_model
+            ),
+        )
+
+        def place(batch: list[tuple[str, Floats]]) -> Sequence[Floats]:
+            return [model.project(side, vector[None])[0] for side, vector in batch]
+
+        (side, encoder), *_ = model.encoders.items()
+        nought = (side, np.zeros(encoder.dimension, np.float32))
+        space = Space(
+            place=self._batcher("align", place, self.light, wait_s=0.0, control=nought),
+            encoders=model.encoders,
+            threshold=model.threshold,
+            probability=model.probability,
+            model=f"align@{model.revision}",
+        )
+        return MatchAgent(means, space)
 
     def _apart(self, run: Callable[[list[T]], Sequence[R]]) -> Callable[[list[T]], Sequence[R]]:
         """On a CPU one after the other: in company an answer's last bits depend on the others."""
@@ -204,8 +235,17 @@ class Workshop:
         return batcher
 
 
+def _window(question: Question) -> fusion.Window:
+    """As the fusion model knows it."""
+    own, session = (
+        Track.restore(memory) if memory else fusion.NOTHING
+        for memory in (question.own, question.session)
+    )
+    return fusion.Window(_items(question.features), question.end / 1000, own, session)
+
+
 def _items(features: Sequence[Feature]) -> list[Item]:
-    """A window's features for the fusion model, named by their place."""
+    """A window's features for the fusion model, by their place: what nobody said counts not."""
     return [
         Item(
             id=str(place),
@@ -218,8 +258,3 @@ def _items(features: Sequence[Feature]) -> list[Item]:
         for place, feature in enumerate(features)
         if feature.kind not in ("note", "vocabulary")
     ]
-
-
-def _nothing(speech: Encoder) -> Transcript:
-    """A transcript in which nothing was said."""
-    return Transcript("", (), "en", 1.0, 0.0, 0.0, np.zeros(speech.dimension, np.float32))

@@ -17,7 +17,7 @@ from typing import Any, Final
 from models import registry
 from models.base import Encoder, Floats, ModelError
 from models.fusion import FusionModel
-from models.train import corpora, features, judgements, replay
+from models.train import corpora, features, judgements, ready_made, replay
 from models.train.corpora import WHOLE, Sample
 from models.train.fusion_recipes import CLIPS, FACES, TEXTS, patterns
 from models.train.judgements import Judged
@@ -125,10 +125,14 @@ def seen(
     """The vectors by modality and by the sample's id, of the modalities that the samples have and
     the model takes; ready-made ones where a corpus has them."""
     if any(sample.features for sample in samples):
-        found = {
-            m: {s.id: s.features[m] for s in samples if m in s.features} for m in model.encoders
-        }
-        return {modality: each for modality, each in found.items() if each}
+        text = model.encoders.get("text")
+        reads = text is not None and text.id == ready_made.WITH_AFFECT
+        reader = registry.load_affect(sources.text) if reads else None
+        found = ready_made.encoders(samples, reader.encoder if reader else None)
+        for name, encoder in found.items():
+            check(name, model.encoders.get(name, encoder), encoder)
+        ready = ready_made.vectors(samples, reader, cache)
+        return {modality: ready[modality] for modality in model.encoders if modality in ready}
     return {
         modality: made
         for modality, expected in model.encoders.items()
@@ -191,9 +195,10 @@ ENCODERS: Final[Mapping[str, tuple[Callable[[Sample], Any], Encode]]] = {
 def check(modality: str, expected: Encoder, found: Encoder) -> None:
     """Raises ModelError where the fusion model was trained on another encoder."""
     if found != expected:
+        cure = SETTINGS.get(modality, "--model")
         raise ModelError(
             f"the fusion model was trained on {modality} of {expected.id} {expected.revision}, but"
-            f" {found.id} {found.revision} is named: set {SETTINGS[modality]}, or train fusion anew"
+            f" {found.id} {found.revision} is named: set {cure}, or train fusion anew"
         )
 
 

@@ -20,7 +20,7 @@ from models.base import Floats
 from streams import media
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Room, Session, place
-from streams.agents.speech import Outgoing, Recognition, Speaker, floats
+from streams.agents.speech import Recognition, Said, Speaker, floats
 from streams.batching import Batcher
 from streams.captions import Chunk, Late, Mark, Part, Piece, Track
 from streams.checkpoints import State
@@ -75,7 +75,7 @@ class Leaving:
     speaker: Speaker
     piece: Piece
     offset: int
-    results: asyncio.Task[list[Outgoing]]
+    said: asyncio.Task[Said]
     delivered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -255,23 +255,25 @@ class AudioSession(Session):
 
     async def _deliver(self, leaving: Leaving) -> None:
         """Delivers a piece, keeps where the next one begins, and acknowledges."""
-        results = await leaving.results
-        await self._agent.outbox.deliver(results)
-        for _, event in results:
-            if event.type is EventType.CAPTION_FINAL:
-                self._keep(event, leaving.offset)
+        said = await leaving.said
+        await self._agent.outbox.deliver([said.result])
+        self._keep(said.result[1], leaving.offset)
+        leaving.delivered.set()
+        if said.voice and (feature := await said.voice):
+            await self._agent.outbox.deliver([feature])
         done = leaving.speaker.track.settle(leaving.piece)
         leaving.speaker.forget(leaving.piece)
         self._last.remove(leaving)
         self._agent.backlog.give_back(size_of(leaving.piece))
-        leaving.delivered.set()
         await self._save()
         for part in done:
             receipt_of(part).done()
         await self._report(leaving.speaker)
 
     def _keep(self, event: Event, offset: int) -> None:
-        """Keeps a caption for what is said within a minute of it."""
+        """Keeps a caption, if it is one, for what is said within a minute of it."""
+        if event.type is not EventType.CAPTION_FINAL:
+            return
         caption = result_of(event)
         assert isinstance(caption, CaptionFinal)  # noqa: S101  (the type says so)
         oldest = min(map(self._begun, self._live)) - HEARD_MS

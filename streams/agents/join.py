@@ -1,5 +1,8 @@
 """The join agent: features of a session to windows, windows to sentiment per speaker.
 
+The fusion model remembers what was before, of every speaker and of everybody together: windows are
+judged in the order of time, and what it remembers is part of the checkpoint.
+
 An event is acknowledged when a checkpoint covers it: a feature when the results of all its windows
 are delivered and can be corrected no more, everything else with the next checkpoint. So what is
 replayed after a restart, together with the last checkpoint, is exactly the state that was lost.
@@ -11,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from models.base import Encoder
 from streams.agents import signals
@@ -31,6 +34,7 @@ from streams.results import (
     result_event,
 )
 from streams.settings import Settings
+from streams.tracks import Memories, Memory, Tracks
 from streams.windows import Ended, Item, Outcome, Progress, Rules, SessionWindows, Tick, Window
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,12 @@ EVERYBODY: Final = ""
 """The channel of what is said of the whole conversation."""
 PATIENCE: Final = 12
 """A session whose sources are not all known to be silent expires after so many times as long."""
+
+
+class Track(Protocol):
+    """What the fusion model remembers of a channel."""
+
+    def state(self) -> dict[str, Any]: ...
 
 
 class Opinion(Protocol):
@@ -59,17 +69,30 @@ class Opinion(Protocol):
     def contributions(self) -> dict[str, float]: ...
     @property
     def evidence(self) -> tuple[tuple[str, float], ...]: ...
+    @property
+    def track(self) -> Track: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A window of a channel for the fusion model: its features, its end (ms), and what is
+    remembered of this channel and of everybody; None: nothing."""
+
+    features: Sequence[Feature]
+    end: int
+    own: Memory | None
+    session: Memory | None
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The fusion model as the agent uses it.
 
-    `judge` takes a window's features (the evidence of its opinion names them by their place),
+    `judge` answers questions (the evidence of an opinion names the features by their place),
     `label` a mean score; `encoders` are those, by modality, whose features it was trained on.
     """
 
-    judge: Batcher[Sequence[Feature], Opinion | None]
+    judge: Batcher[Question, Opinion | None]
     label: Callable[[float], str]
     encoders: dict[str, Encoder]
     model: str
@@ -93,11 +116,13 @@ class JoinSession(Session):
         self._id = id_
         self._windows = SessionWindows(agent.rules)
         self._courses = Courses()
+        self._tracks = Tracks()
         self._captions = 0
         self._uncovered: list[Record] = []
         if state:
             self._windows = SessionWindows.restore(agent.rules, state["windows"])
             self._courses = Courses.restore(state["courses"])
+            self._tracks = Tracks.restore(state.get("tracks", []))
             self._captions = state["captions"]
         self.over = not self._windows.alive
 
@@ -153,12 +178,13 @@ class JoinSession(Session):
             except Exception as error:  # the rest of the session goes on
                 await self._give_up(window, f"{type(error).__name__} in {place(error)}")
         self._courses.settle(self._windows.settled)
+        self._tracks.settle(self._windows.settled)
         self._captions += sum(item.payload.feature.kind == "caption" for item in outcome.done)
         if outcome.ended and self._courses.settled:
             results.append(self._summary())
         await self._send(results)
         if outcome.ended:
-            self._courses, self._captions = Courses(), 0
+            self._courses, self._tracks, self._captions = Courses(), Tracks(), 0
         await self._agent.checkpoint(self._partition, self._id, self._state())
         self._acknowledge(outcome.done)
 
@@ -166,7 +192,7 @@ class JoinSession(Session):
         """Delivers provisional results; what goes wrong with them is told by the final ones."""
         for window in windows:
             try:
-                results = await self._opinions(window)
+                results, _ = await self._opinions(window)
             except Exception as error:
                 log.warning("no provisional result: %s in %s", type(error).__name__, place(error))
             else:
@@ -192,25 +218,34 @@ class JoinSession(Session):
 
     async def _judge(self, window: Window) -> list[SentimentWindow]:
         """What is said of a closed window, or said anew of a corrected one."""
-        results = await self._opinions(window)
+        results, memories = await self._opinions(window)
+        self._tracks.put(window.end, memories)
         by_channel = {result.channel: result.score for result in results}
         self._courses.put(Scores(window.start, window.end, by_channel))
         return results
 
-    async def _opinions(self, window: Window) -> list[SentimentWindow]:
+    async def _opinions(self, window: Window) -> tuple[list[SentimentWindow], Memories]:
+        """What is said of the window, per channel and of everybody, and then to be remembered."""
         features = [item.payload.feature for item in window.items]
+        before = self._tracks.before(window.end)
         channels = sorted({feature.channel for feature in features} - {EVERYBODY})
-        owns = {
-            channel: [f for f in features if channel in (EVERYBODY, f.channel)]
+        questions = {
+            channel: Question(
+                [f for f in features if channel in (EVERYBODY, f.channel)],
+                window.end,
+                before.get(channel),
+                before.get(EVERYBODY),
+            )
             for channel in [EVERYBODY, *channels]
         }
         judge = self._agent.judgement.judge
-        opinions = await asyncio.gather(*(judge.submit(own) for own in owns.values()))
-        return [
-            self._sentiment(window, channel, own, opinion)
-            for (channel, own), opinion in zip(owns.items(), opinions, strict=True)
-            if opinion is not None
+        opinions = await asyncio.gather(*(judge.submit(each) for each in questions.values()))
+        said = {c: o for c, o in zip(questions, opinions, strict=True) if o is not None}
+        results = [
+            self._sentiment(window, channel, questions[channel].features, opinion)
+            for channel, opinion in said.items()
         ]
+        return results, {channel: opinion.track.state() for channel, opinion in said.items()}
 
     def _sentiment(
         self, window: Window, channel: str, features: Sequence[Feature], opinion: Opinion
@@ -246,6 +281,7 @@ class JoinSession(Session):
         return {
             "windows": self._windows.snapshot(),
             "courses": self._courses.snapshot(),
+            "tracks": self._tracks.snapshot(),
             "captions": self._captions,
             "over": not self._windows.alive,
         }
@@ -270,6 +306,10 @@ class JoinAgent(Agent):
         """Whether a session has to be ended if nothing more of it comes."""
         return not state["over"]
 
+    def sorted_out(self, record: Record) -> bool:
+        """What texts are about is not fused."""
+        return ("ce_modality", Modality.MEANING.value.encode()) in record.headers
+
     def observe(self, sessions: Collection[Session]) -> None:
         super().observe(sessions)
         open_windows = (each.open_windows for each in sessions if isinstance(each, JoinSession))
@@ -277,25 +317,9 @@ class JoinAgent(Agent):
 
     def read(self, event: Event, record: Record) -> Item | Progress | Tick | Ended:
         """An event as the windows know it. Raises Refused, CodecError."""
-        offset, input_ = record.offset, event.extensions.get("input", "")
-        match event.type:
-            case EventType.FEATURE:
-                return self._feature(event, record)
-            case EventType.PROGRESS:
-                source = f"{input_}/{event.channel}" if event.channel else input_
-                origin, inputs = signals.origin_of(event), signals.inputs_of(event)
-                return Progress(offset, source, event.time, origin, inputs)
-            case EventType.SESSION_ENDED:
-                return Ended(offset, input_, signals.origin_of(event))
-        return Tick(
-            offset,
-            signals.idle_sources(event),
-            signals.idle_until(event),
-            expire="expire" in event.extensions,
-            input=input_,
-            origin=signals.origin_of(event),
-            seen=signals.seen_of(event),
-        )
+        if event.type is EventType.FEATURE:
+            return self._feature(event, record)
+        return signals.step(event, record.offset)
 
     def _feature(self, event: Event, record: Record) -> Item:
         feature = Feature.from_event(event)
@@ -341,7 +365,7 @@ def source_of(feature: Feature) -> str:
     a caption are nobody's: the agent that made them of it may be far behind the one that hears."""
     if feature.kind == "caption":
         return ""
-    if feature.modality is Modality.IMAGE:
+    if feature.modality in (Modality.IMAGE, Modality.FACE):
         return "images"
     return f"audio/{feature.channel}" if feature.kind == "utterance" else "text"
 

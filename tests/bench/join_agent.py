@@ -47,8 +47,7 @@ class AgentError(Exception):
 
 def encoders() -> Encoders:
     """Those that the fusion model was trained on, by modality."""
-    fusion = FusionModel.load(registry.resolve(Settings().fusion_model))
-    return {modality: each.encoder for modality, each in fusion.experts.items()}
+    return dict(FusionModel.load(registry.resolve(Settings().fusion_model)).encoders)
 
 
 @dataclass(frozen=True, slots=True)

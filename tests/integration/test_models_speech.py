@@ -144,7 +144,6 @@ def test_a_transcript_does_not_depend_on_its_batch(
     for utterance, in_batch in zip(mixed, together, strict=True):
         [alone] = recognizer.transcribe([utterance])
         assert _said(alone) == _said(in_batch)
-        np.testing.assert_allclose(alone.encoding, in_batch.encoding, atol=1e-4)
 
 
 def test_several_threads_may_call_at_once(
@@ -171,8 +170,7 @@ def test_both_backends_agree_in_float32(reference: TorchWhisper, mixed: list[Utt
             assert mine.probability == pytest.approx(other.probability, abs=0.01)
         for figure in ("average_log_probability", "no_speech_probability", "compression_ratio"):
             assert getattr(ours, figure) == pytest.approx(getattr(theirs, figure), abs=1e-3)
-        np.testing.assert_allclose(ours.encoding, theirs.encoding, atol=1e-2)
-    assert same_arithmetic.encoder.revision == reference.encoder.revision
+    assert same_arithmetic.model.partition("@")[2] == reference.model.partition("@")[2] != ""
 
 
 def test_int8_hears_nearly_what_float32_hears(
@@ -182,12 +180,6 @@ def test_int8_hears_nearly_what_float32_hears(
     quantised, exact = (r.transcribe(utterances) for r in (recognizer, reference))
     said, heard = ([_plain(t.text) for t in each] for each in (exact, quantised))
     assert jiwer.wer(said, heard) < 0.1
-    for one, other in zip(quantised, exact, strict=True):
-        assert _cosine(one.encoding, other.encoding) > 0.995
-
-
-def _cosine(one: Floats, other: Floats) -> float:
-    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 def test_the_multilingual_model_detects_the_language(
@@ -196,7 +188,6 @@ def test_the_multilingual_model_detects_the_language(
     [transcript] = multilingual.transcribe([Utterance(spoken[0][1])])
     assert transcript.language == "en"
     assert jiwer.wer(_plain(spoken[0][0]), _plain(transcript.text)) < 0.2
-    assert len(transcript.encoding) == multilingual.encoder.dimension == 1024
 
 
 def test_languages_mix_in_a_batch(multilingual: SpeechRecognizer, clips: dict[str, Floats]) -> None:

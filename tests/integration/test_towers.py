@@ -42,12 +42,10 @@ TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
 def tokenizer(folder: Path) -> None:
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     made = Tokenizer(WordLevel(vocabulary, unk_token="<unknown>"))  # noqa: S106  (a word)
-    made.pre_tokenizer = Whitespace()  # type: ignore[assignment]
-    made.post_processor = TemplateProcessing(  # type: ignore[assignment]
-        single="$A <end>", special_tokens=[("<end>", 1)]
-    )
+    made.pre_tokenizer = Whitespace()
+    made.post_processor = TemplateProcessing(single="$A <end>", special_tokens=[("<end>", 1)])
     special = {"pad_token": "<pad>", "eos_token": "<end>", "unk_token": "<unknown>"}
-    whole: Any = PreTrainedTokenizerFast(tokenizer_object=made, **special)
+    whole: Any = PreTrainedTokenizerFast(tokenizer_object=made, **special)  # type: ignore[no-untyped-call]
     whole.save_pretrained(folder)
 
 

@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from streams import codec
 from streams.agents.audio import AudioAgent
 from streams.agents.base import Agent, Means
-from streams.agents.join import JoinAgent, Judgement
+from streams.agents.join import JoinAgent, Judgement, Question
 from streams.checkpoints import Checkpoints, Ledger, State, Succession
 from streams.delivery import Outbox, Record
 from streams.events import Event, EventType
-from streams.features import Feature
 from streams.metrics import Metrics
 from streams.offsets import OffsetTracker
 from streams.results import PROVISIONAL
@@ -344,6 +343,16 @@ def interleaved(draw: st.DrawFn, logs: Sequence[Sequence[T]]) -> list[T]:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What is remembered: a digest of all that was judged before."""
+
+    digest: str
+
+    def state(self) -> dict[str, Any]:
+        return {"digest": self.digest}
+
+
+@dataclass(frozen=True)
 class View:
     """An opinion."""
 
@@ -354,10 +363,11 @@ class View:
     confidence: float = 0.5
     emotions: dict[str, float] = field(default_factory=dict)
     contributions: dict[str, float] = field(default_factory=dict)
+    track: Heard = Heard("")
 
 
 def joining(means: Means, models: Models) -> Agent:
-    """The join agent, with an opinion that is a function of the set of features."""
+    """The join agent, with an opinion that is a function of the features and of those before."""
     judgement = Judgement(
         judge=models.batcher("fusion", _judge),
         label=lambda score: "positive" if score > 0 else "negative",
@@ -367,15 +377,18 @@ def joining(means: Means, models: Models) -> Agent:
     return JoinAgent(means, judgement)
 
 
-def _judge(features: Sequence[Feature]) -> View | None:
+def _judge(question: Question) -> View | None:
+    """A function of the features, and of all that the channel and everybody heard before."""
+    features = question.features
     names = sorted((f"{f.modality}{f.evidence}", place) for place, f in enumerate(features))
     if not names:
         return None
     if any(feature.evidence == "poison" for feature in features):
         raise ValueError("poison")
-    digest = hashlib.sha1(json.dumps([n for n, _ in names]).encode(), usedforsecurity=False)
+    about = [[n for n, _ in names], question.own, question.session, question.end]
+    digest = hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False)
     evidence = tuple((str(place), 1 / len(names)) for _, place in names)
-    return View(digest.digest()[0] / 255 * 2 - 1, evidence)
+    return View(digest.digest()[0] / 255 * 2 - 1, evidence, track=Heard(digest.hexdigest()))
 
 
 def crashes_change_nothing(

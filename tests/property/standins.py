@@ -94,7 +94,7 @@ def listening(means: Means, models: Models) -> Agent:
     recognition = Recognition(
         decoder=models.decoder(_recognize),
         voice=models.batcher("voice", _voice),
-        speech_encoder=Encoder("speech-of-tests", "1", 3),
+        model="speech-of-tests@1",
         voice_encoder=VOICE,
     )
     hearing = Hearing(models.batcher("vad", _activity), DEAF, recognition, Typed(models.read))
@@ -132,10 +132,11 @@ def _recognize(utterance: Utterance) -> Transcript:
         no_speech_probability=0.0,
         average_log_probability=0.0,
         compression_ratio=3.0 if chance == 2 else 1.0,
-        encoding=np.zeros(2, np.float32),
     )
 
 
-def _voice(item: tuple[Floats, Transcript]) -> Floats:
-    audio, transcript = item
-    return np.array([len(audio), np.abs(audio).mean(), len(transcript.text)], np.float32)
+def _voice(audio: Floats) -> Floats:
+    """Of one utterance in 8 it knows nothing."""
+    if hashlib.sha1(audio.tobytes(), usedforsecurity=False).digest()[1] % 8 == 0:
+        raise ValueError("poison")
+    return np.array([len(audio), np.abs(audio).mean(), audio[0]], np.float32)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.base import Floats
 from streams.captions import JITTER_MS
 from streams.context import Context
 from streams.events import Event, EventType
@@ -24,6 +26,7 @@ from streams.g711 import mu_law
 from streams.results import CaptionPartial
 from tests.property.agents import (
     T0,
+    VOICE,
     Assignment,
     Blow,
     Desk,
@@ -197,6 +200,50 @@ def test_what_cannot_be_recognised_is_a_gap_and_the_call_goes_on() -> None:
         for _, _, kind in told(speak(chunk("one", "agent", T0, sound(True, 16_000, seed))))
     }
     assert kinds == {"words", "silence", "repetition", "recognition-failed"}
+
+
+def test_a_voice_that_cannot_be_encoded_takes_nothing_from_its_caption() -> None:
+    """Every other one follows its caption."""
+    voiceless = 0
+    for seed in range(40):
+        world = speak(chunk("one", "agent", T0, sound(True, 16_000, seed)))
+        ids = [event.id for _, event in world.delivered if event.type is EventType.CAPTION_FINAL]
+        voices = [event for _, event in world.delivered if event.type is EventType.FEATURE]
+        voiceless += len(ids) - len(voices)
+        assert [voice.extensions["expects"] for voice in voices] in ([], ids)
+    assert 0 < voiceless < 20
+
+
+@pytest.fixture
+def captioned() -> Event:
+    """A chunk that leads to a caption."""
+    spoken = (chunk("one", "agent", T0, sound(True, 16_000, seed)) for seed in range(40))
+    return next(each for each in spoken if speak(each).said(EventType.CAPTION_FINAL))
+
+
+async def test_a_caption_does_not_wait_for_its_voice(
+    captioned: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = threading.Event()
+
+    class Watched(Desk):
+        async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
+            await super().deliver(outgoing := list(events))
+            if any(event.type is EventType.CAPTION_FINAL for _, event in outgoing):
+                left.set()
+
+    def patient(audio: Floats) -> Floats:
+        if not left.wait(10):
+            raise TimeoutError
+        return np.zeros(VOICE.dimension, np.float32)
+
+    monkeypatch.setattr("tests.property.standins._voice", patient)
+    log = [captioned, end("one")]
+    process = Process(world := World("audio", log), listening, Watched(world))
+    await process.assigned(paced=False)
+    await process.close()
+    assert world.said(EventType.CAPTION_FINAL)
+    assert [event.type for _, event in world.delivered].count(EventType.FEATURE) == 1
 
 
 def test_a_call_in_mu_law() -> None:

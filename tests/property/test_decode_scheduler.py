@@ -28,7 +28,7 @@ from streams.scheduling import DEFAULTS, DecodeScheduler
 WORKERS: Final = 2
 LARGEST: Final = 4
 NO_AUDIO: Final = np.zeros(0, np.float32)
-HEARD: Final = Transcript("", (), "en", 0.0, 0.0, 0.0, NO_AUDIO)
+HEARD: Final = Transcript("", (), "en", 0.0, 0.0, 0.0)
 
 
 def seconds(size: int) -> float:

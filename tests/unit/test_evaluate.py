@@ -27,7 +27,9 @@ def fusion(tmp_path: Path) -> Sources:
     folder.mkdir()
     layout = Layout(DIMENSIONS, width=4, memory=4)
     save_file(initial(layout, 0), folder / "model.safetensors")
-    encoders = {m: {"id": m, "revision": "1", "dimension": d} for m, d in DIMENSIONS.items()}
+    encoders = {
+        m: {"id": f"mosi-{m}", "revision": "1", "dimension": d} for m, d in DIMENSIONS.items()
+    }
     facts = {
         "emotions": EMOTIONS,
         "sentiments": SENTIMENTS,

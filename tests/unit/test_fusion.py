@@ -1,185 +1,280 @@
-"""The product of experts, with experts small enough to be worked out by hand."""
+"""The fusion model as it serves, with networks of chance and some that are worked out by hand."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from math import exp, sqrt
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from models.base import Encoder, ModelError
-from models.fusion import EMOTIONS, TENSORS, Expert, FusionModel, Item, Opinion, Verdict
+from models.base import Encoder, Floats, ModelError
+from models.fusion import (
+    CONTEXT,
+    EMOTIONS,
+    NOTHING,
+    SENTIMENTS,
+    UNCALIBRATED,
+    Calibration,
+    FusionModel,
+    Item,
+    Layout,
+    Network,
+    Opinion,
+    Track,
+    Window,
+    weights_of,
+)
 
-UNIFORM = np.full(7, 1 / 7, dtype=np.float32)
-VERDICT = Verdict(cuts=(-0.1, 0.1), stretch=1.0)
-
-
-def expert(encoder: str, *, log_variance: float = 0.0, full_s: float = 1.0) -> Expert:
-    """Mean tanh(tanh(x0)); log evidence of joy follows x1; the same precision everywhere."""
-    output = np.zeros((9, 2), dtype=np.float32)
-    output[0, 0] = output[2 + EMOTIONS.index("joy"), 1] = 1
-    bias = np.zeros(9, dtype=np.float32)
-    bias[1] = log_variance
-    return Expert(
-        encoder=Encoder(encoder, "r1", 2),
-        shift=np.zeros(2, dtype=np.float32),
-        scale=np.ones(2, dtype=np.float32),
-        hidden=np.eye(2, dtype=np.float32),
-        hidden_bias=np.zeros(2, dtype=np.float32),
-        output=output,
-        output_bias=bias,
-        emotion_prior=UNIFORM,
-        trust=1.0,
-        sharpness=1.0,
-        full_s=full_s,
-        least_s=1.0 if encoder == "words" else 0.0,
-    )
+LAYOUT = Layout({"text": 3, "voice": 4}, width=5, memory=6, prior_deviation=0.5)
+ENCODERS = {"text": Encoder("words", "r1", 3), "voice": Encoder("tones", "r1", 4)}
 
 
-def model(**changes: Expert) -> FusionModel:
-    experts = {"text": expert("words"), "voice": expert("tones", full_s=2.0)} | changes
-    return FusionModel(experts, 0.5, UNIFORM, VERDICT, "test")
+def parameters(layout: Layout = LAYOUT, seed: int = 0) -> dict[str, Floats]:
+    random = np.random.default_rng(seed)
+    drawn = {n: random.standard_normal(s) / 2 for n, s in layout.shapes().items()}
+    return {
+        n: (np.abs(v) + 0.5 if "scale" in n else v).astype(np.float32) for n, v in drawn.items()
+    }
 
 
-def text(value: float, *, seconds: float = 3.0, name: str = "t", joy: float = 0.0) -> Item:
-    vector = np.array([value, joy], dtype=np.float32)
-    return Item(name, "text", vector, "words", "r1", seconds)
+def model(**changes: Any) -> FusionModel:  # noqa: ANN401
+    whole = FusionModel(Network(LAYOUT, parameters()), ENCODERS, {}, (-0.2, 0.3), "test")
+    return replace(whole, **changes)
 
 
-def voice(value: float, *, seconds: float = 3.0, name: str = "v") -> Item:
-    return Item(name, "voice", np.array([value, 0], np.float32), "tones", "r1", seconds)
+def silenced(*names: str) -> FusionModel:
+    """Without what these parameters of the network do."""
+    quiet = {n: np.zeros_like(v) if n.startswith(names) else v for n, v in parameters().items()}
+    return model(network=Network(LAYOUT, quiet))
 
 
-def image() -> Item:
-    return Item("i", "image", np.ones(5, np.float32), "any", "r9", 0.0)
+def text(*values: float, name: str = "t", seconds: float = 3.0) -> Item:
+    return Item(name, "text", np.array(values, np.float32), "words", "r1", seconds)
 
 
-def judged(*items: Item, by: FusionModel | None = None) -> Opinion:
-    [opinion] = (by or model()).judge([items])
+def voice(*values: float, name: str = "v", seconds: float = 3.0) -> Item:
+    return Item(name, "voice", np.array(values, np.float32), "tones", "r1", seconds)
+
+
+HELLO = text(0.1, -0.4, 0.9)
+SIGH = voice(1.0, 0.5, -0.5, 0.2)
+
+
+def judged(window: Window, by: FusionModel | None = None) -> Opinion:
+    [opinion] = (by or model()).judge([window])
     assert opinion is not None
     return opinion
 
 
-def test_one_item_is_weighed_against_the_prior() -> None:
-    opinion = judged(text(10.0))  # held at 4 deviations
-    mean = np.tanh(np.tanh(4.0))
-    assert opinion.score == pytest.approx(mean * 1 / (1 + 4), abs=1e-6)
-    assert opinion.deviation == pytest.approx(1 / sqrt(5))
-    assert opinion.label == "positive"
+def test_an_opinion_is_whole() -> None:
+    opinion = judged(Window([HELLO, SIGH], 5.0))
+    assert -1 <= opinion.score <= 1
+    assert opinion.deviation > 0
+    assert opinion.label in SENTIMENTS
+    assert list(opinion.emotions) == list(EMOTIONS)
+    assert sum(opinion.emotions.values()) == pytest.approx(1, abs=1e-5)
+    assert set(opinion.contributions) == {"text", "voice", CONTEXT}
+    assert sum(opinion.contributions.values()) == pytest.approx(1, abs=1e-5)
+    assert [id_ for id_, _ in opinion.evidence] == ["t", "v"]
 
 
-def test_a_surer_expert_counts_for_more() -> None:
-    both = model(voice=expert("tones", log_variance=2.0))
-    opinion = judged(text(1.0), voice(-1.0), by=both)
-    assert opinion.score > 0
-    assert opinion.contributions["text"] == pytest.approx(1 / (1 + exp(-2.0)), abs=1e-6)
-    assert sum(opinion.contributions.values()) == pytest.approx(1)
+def test_evidence_divides_what_its_modality_contributed() -> None:
+    items = [HELLO, text(2.0, 0.0, -1.0, name="u"), SIGH]
+    opinion = judged(Window(items, 5.0))
+    of = dict(opinion.evidence)
+    assert of["t"] + of["u"] == pytest.approx(opinion.contributions["text"], abs=1e-5)
+    assert of["v"] == pytest.approx(opinion.contributions["voice"], abs=1e-5)
+
+
+def test_without_memory_and_residual_it_is_the_product_of_experts() -> None:
+    by = silenced("before", "residual")
+    network = by.network
+    alone = [
+        network.believe("text", HELLO.vector[None]),
+        network.believe("voice", SIGH.vector[None]),
+    ]
+    # what was before says nothing, with the precision of a variance of 1
+    precisions = np.array([*(float(b.precision[0]) for b in alone), 1.0])
+    means = np.array([*(float(b.mean[0]) for b in alone), 0.0])
+    total = precisions.sum() + LAYOUT.prior_deviation**-2
+    opinion = judged(Window([HELLO, SIGH], 5.0), by)
+    assert opinion.score == pytest.approx(precisions @ means / total, abs=1e-5)
+    assert opinion.deviation == pytest.approx(total**-0.5, abs=1e-5)
+    assert opinion.contributions["text"] == pytest.approx(
+        precisions[0] / precisions.sum(), abs=1e-5
+    )
 
 
 def test_saying_it_ten_times_makes_it_no_surer() -> None:
-    once, often = judged(text(1.0)), judged(*(text(1.0, name=f"t{n}") for n in range(10)))
-    assert often.deviation == pytest.approx(once.deviation)
-    assert often.score == pytest.approx(once.score)
-
-
-def test_a_second_modality_makes_it_surer() -> None:
-    assert judged(text(1.0), voice(1.0)).deviation < judged(text(1.0)).deviation
-
-
-def test_evidence_is_shared_by_seconds_and_adds_up_to_one() -> None:
-    opinion = judged(text(1.0, seconds=6.0, name="long"), text(-1.0, seconds=2.0, name="short"))
-    assert dict(opinion.evidence) == pytest.approx({"long": 0.75, "short": 0.25})
-    assert opinion.score > 0
-
-
-def test_a_message_without_a_length_counts() -> None:
-    assert judged(text(1.0, seconds=0.0)) == judged(text(1.0, seconds=1.0))
+    once = judged(Window([HELLO], 5.0))
+    often = judged(Window([replace(HELLO, id=str(n)) for n in range(10)], 5.0))
+    assert often.deviation == pytest.approx(once.deviation, rel=1e-4)
+    assert often.score == pytest.approx(once.score, abs=1e-5)
 
 
 def test_a_short_sound_counts_for_less_than_a_long_one() -> None:
-    assert judged(voice(1.0, seconds=0.2)).score < judged(voice(1.0, seconds=2.0)).score
+    assert weights_of("voice", [0.2]) == [pytest.approx(0.1)]
+    assert weights_of("voice", [3.0, 1.0]) == [0.75, 0.25]
+    assert weights_of("voice", [0.0]) > [0.0]
+    assert weights_of("text", [0.0]) == [1.0]
+    assert sum(weights_of("text", [0.0, 9.0, 2.0])) == pytest.approx(1)
 
 
-def test_emotions_are_probabilities_and_follow_the_evidence() -> None:
-    emotions = judged(text(0.0, joy=3.0)).emotions
-    assert sum(emotions.values()) == pytest.approx(1)
-    assert max(emotions, key=emotions.__getitem__) == "joy"
+def windows() -> list[Window]:
+    """Of several kinds, with and without a past."""
+    random = np.random.default_rng(3)
+    past = judged(Window([SIGH], 2.0)).track
+    made = [Window([HELLO], 5.0), Window([SIGH, HELLO], 7.5, past, past), Window([SIGH], 3.0, past)]
+    for n in range(20):
+        items = [text(*random.standard_normal(3), name=f"t{k}") for k in range(n % 3)]
+        items += [voice(*random.standard_normal(4), name=f"v{k}") for k in range((n + 1) % 2)]
+        made.append(Window(items, 9.0 + n, past, NOTHING))
+    return made
 
 
-def test_an_emotion_that_was_never_learned_keeps_its_prior() -> None:
-    never = UNIFORM.copy()
-    never[EMOTIONS.index("joy")] = 0
-    blind = model(text=replace(expert("words"), emotion_prior=never / never.sum()))
-    assert judged(text(0.0, joy=3.0), by=blind).emotions["joy"] == pytest.approx(1 / 7)
+def test_a_result_has_the_same_bits_in_any_company() -> None:
+    by = model()
+    together = by.judge(windows())
+    assert together == [by.judge([window])[0] for window in windows()]
+    assert together == list(reversed(by.judge(list(reversed(windows())))))
+
+
+def apart(one: Opinion, other: Opinion) -> float:
+    """How far the emotions of two opinions are from each other."""
+    return sum(abs(one.emotions[e] - other.emotions[e]) for e in EMOTIONS)
+
+
+def test_what_was_before_counts_and_fades() -> None:
+    past = judged(Window([voice(4.0, -4.0, 4.0, -4.0)], 0.0)).track
+    anew = judged(Window([HELLO], 5.0))
+    soon = judged(Window([HELLO], 5.0, past, past))
+    later = judged(Window([HELLO], 50.0, past, past))
+    long_after = judged(Window([HELLO], 1e6, replace(past, last={}), past))
+    assert apart(soon, anew) > apart(later, anew) > 0
+    assert apart(long_after, anew) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_future_changes_nothing() -> None:
+    """A session in windows: what is said of the first ones does not depend on how it goes on."""
+
+    def said(last: Item) -> list[float]:
+        track, scores = NOTHING, []
+        for n, item in enumerate([HELLO, SIGH, last]):
+            opinion = judged(Window([item], 5.0 * n, track, track))
+            track = opinion.track
+            scores.append(opinion.score)
+        return scores
+
+    one, other = said(HELLO), said(text(-3.0, 3.0, -3.0))
+    assert one[:2] == other[:2]
+    assert one[2] != other[2]
+
+
+def test_memory_goes_through_json_without_a_change() -> None:
+    track = judged(Window([HELLO, SIGH], 5.25)).track
+    kept = Track.restore(json.loads(json.dumps(track.state())))
+    assert kept == track
+    assert judged(Window([SIGH], 7.0, kept, kept)) == judged(Window([SIGH], 7.0, track, track))
+    assert len(json.dumps(track.state())) < 200
+
+
+def test_memory_does_not_grow() -> None:
+    track, sizes = NOTHING, set()
+    for n in range(50):
+        track = judged(Window([HELLO, SIGH], 5.0 * n, track, track)).track
+        sizes.add(len(track.memory))
+    assert sizes == {2 * LAYOUT.memory}
+
+
+def test_calibration_is_that_of_what_is_there() -> None:
+    scales = {"text": Calibration(2.0, 1.0, 1.0), "text+voice": Calibration(1.0, 100.0, 100.0)}
+    plain, scaled = model(), model(calibration=scales)
+    alone, both = Window([HELLO], 5.0), Window([SIGH, HELLO], 5.0)
+    assert judged(alone, scaled).deviation == pytest.approx(2 * judged(alone, plain).deviation)
+    assert judged(alone, scaled).emotions == judged(alone, plain).emotions
+    assert judged(both, scaled).confidence == pytest.approx(1 / 3, abs=0.05)
+    assert judged(Window([SIGH], 5.0), scaled) == judged(Window([SIGH], 5.0), plain)
+    assert UNCALIBRATED.stretch == 1.0
 
 
 def test_nothing_scorable_is_no_opinion() -> None:
-    distrusted = model(voice=replace(expert("tones"), trust=0.0))
-    assert distrusted.judge([[], [image()], [voice(1.0)]]) == [None, None, None]
-
-
-def test_an_image_changes_nothing() -> None:
-    assert judged(text(1.0), image()) == judged(text(1.0))
-
-
-def test_a_window_does_not_depend_on_its_batch() -> None:
-    windows = [[text(x / 7), voice(-x / 5)] for x in range(5)]
-    alone = [model().judge([window])[0] for window in windows]
-    assert model().judge(windows) == alone
-
-
-def test_confidence_is_the_probability_of_the_label() -> None:
-    total = sum(VERDICT.probability(x, 0.07, 0.3) for x in ("negative", "neutral", "positive"))
-    assert total == pytest.approx(1)
-    assert VERDICT.label(0.1) == "neutral"
-    assert VERDICT.probability("positive", 5.0, 0.3) == pytest.approx(1)
+    picture = Item("i", "image", np.ones(5, np.float32), "any", "r9", 0.0)
+    assert model().judge([Window([]), Window([picture], 5.0)]) == [None, None]
+    beside = judged(Window([picture, HELLO], 5.0))
+    assert beside == judged(Window([HELLO], 5.0))
 
 
 @pytest.mark.parametrize(
-    ("item", "words"),
+    "item",
     [
-        (replace(text(1.0), encoder="other"), ["other r1", "words r1"]),
-        (replace(text(1.0), revision="r2"), ["words r2", "words r1"]),
-        (replace(text(1.0), modality="smell"), ["smell"]),
-        (replace(text(1.0), vector=np.zeros(3, np.float32)), ["(3,)", "(2,)"]),
+        replace(HELLO, encoder="others"),
+        replace(HELLO, revision="r2"),
+        text(1.0, 2.0),
+        replace(HELLO, vector=np.ones((3, 1), np.float32)),
     ],
 )
-def test_an_unknown_feature_is_refused(item: Item, words: list[str]) -> None:
-    with pytest.raises(ModelError) as refused:
-        model().judge([[item]])
-    assert all(word in str(refused.value) for word in words)
+def test_vectors_of_another_encoder_are_refused(item: Item) -> None:
+    with pytest.raises(ModelError, match="item t was made by"):
+        model().judge([Window([item], 5.0)])
 
 
-def test_a_model_is_loaded_as_it_was_written(tmp_path: Path) -> None:
-    words = expert("words")
-    save_file({f"text.{n}": getattr(words, n) for n in TENSORS}, tmp_path / "model.safetensors")
-    description = {
+def test_labels_of_means_lie_between_the_cuts() -> None:
+    labels = [model().label(score) for score in (-1.0, -0.21, -0.2, 0.3, 0.31, 1.0)]
+    assert labels == ["negative", "negative", "neutral", "neutral", "positive", "positive"]
+
+
+def facts() -> dict[str, Any]:
+    return {
         "emotions": EMOTIONS,
-        "emotion_prior": UNIFORM.tolist(),
-        "prior_deviation": 0.5,
-        "verdict": {"cuts": [-0.1, 0.1], "stretch": 1.0},
-        "experts": {
-            "text": {
-                "encoder": {"id": "words", "revision": "r1", "dimension": 2},
-                "emotion_prior": UNIFORM.tolist(),
-                "trust": 1.0,
-                "sharpness": 1.0,
-                "full_s": 1.0,
-                "least_s": 1.0,
-            }
-        },
+        "sentiments": SENTIMENTS,
+        "layout": asdict(LAYOUT),
+        "encoders": {name: asdict(each) for name, each in ENCODERS.items()},
+        "calibration": {"text": asdict(Calibration(1.5, 0.9, 1.1))},
+        "cuts": [-0.2, 0.3],
     }
-    (tmp_path / "model.json").write_text(json.dumps(description))
-    loaded = FusionModel.load(tmp_path)
-    assert loaded.judge([[text(0.7)]]) == model().judge([[text(0.7)]])
-    (tmp_path / "model.json").write_text(json.dumps(description | {"prior_deviation": 0.4}))
-    assert FusionModel.load(tmp_path).revision != loaded.revision
 
 
-def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"models\.train\.sentiment"):
-        FusionModel.load(tmp_path)
+def written(folder: Path, *, tensors: dict[str, Floats] | None = None, **changes: object) -> Path:
+    save_file(tensors or parameters(), folder / "model.safetensors")
+    (folder / "model.json").write_text(json.dumps(facts() | changes), encoding="utf-8")
+    return folder
+
+
+def test_a_model_is_read_from_its_folder(tmp_path: Path) -> None:
+    loaded = FusionModel.load(written(tmp_path))
+    assert loaded.encoders == ENCODERS
+    both = Window([HELLO, SIGH], 5.0)
+    assert judged(both, loaded).score == judged(both).score
+    assert judged(Window([HELLO], 5.0), loaded).deviation > judged(Window([HELLO], 5.0)).deviation
+
+
+def test_the_revision_follows_the_content(tmp_path: Path) -> None:
+    first = FusionModel.load(written(tmp_path)).revision
+    assert FusionModel.load(written(tmp_path)).revision == first
+    other = written(tmp_path, tensors=parameters(seed=1))
+    assert FusionModel.load(other).revision != first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"emotions": ["joy"]},
+        {"cuts": [1]},
+        {"layout": {"dimensions": {"text": 3}}},
+        {"encoders": {"text": {}}},
+        {"calibration": 3},
+        {"tensors": {"prior": np.zeros(10, np.float32)}},
+    ],
+)
+def test_a_malformed_model_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="tenor train fusion"):
+        FusionModel.load(written(tmp_path, **changes))
+
+
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="tenor train fusion"):
+        FusionModel.load(tmp_path / "nowhere")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from models.base import HURRIED, LOOP_RATIO, Transcript, Word
@@ -24,7 +23,6 @@ BELIEVED = Transcript(
     no_speech_probability=NO_SPEECH,
     average_log_probability=LOG_PROBABILITY,
     compression_ratio=LOOP_RATIO,
-    encoding=np.zeros(2, np.float32),
 )
 """At every limit, but beyond none."""
 

@@ -66,7 +66,7 @@ def test_a_rung_is_taken_no_sooner_than_the_last_one_can_have_helped() -> None:
 
 
 def transcript(text: str) -> Transcript:
-    return Transcript(text, (), "en", 0.0, 0.0, 0.0, NO_AUDIO)
+    return Transcript(text, (), "en", 0.0, 0.0, 0.0)
 
 
 @dataclass

@@ -34,7 +34,7 @@ def _utterance(seconds: float, prompt: str = "") -> Utterance:
 
 
 def _transcript(text: str, ratio: float = 1.0) -> Transcript:
-    return Transcript(text, (), "en", 0.0, 0.0, ratio, np.zeros(2, np.float32))
+    return Transcript(text, (), "en", 0.0, 0.0, ratio)
 
 
 @pytest.fixture(scope="module", params=[ENGLISH, MULTILINGUAL])

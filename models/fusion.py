@@ -393,9 +393,10 @@ class FusionModel:
             [w for its in mine for w in weights_of(modality, [each.seconds for each in its])],
             np.float32,
         )
-        vectors = np.zeros((len(flat), self.encoders[modality].dimension), np.float32)
+        read = self.network.layout.dimensions[modality]
+        vectors = np.zeros((len(flat), read), np.float32)
         for row, item in zip(vectors, flat, strict=True):
-            row[:] = item.vector
+            row[:] = item.vector[-read:]
         each = self.network.believe(modality, vectors)
 
         def summed(values: Floats) -> Floats:

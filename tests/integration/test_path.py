@@ -98,7 +98,10 @@ def _check_evidence(windows: list[dict[str, object]], results: list[Event]) -> N
     for window in windows:
         evidence = window["evidence"]
         assert isinstance(evidence, list)
-        assert sum(each["weight"] for each in evidence) == pytest.approx(1.0, abs=1e-3)
+        contributions = window["contributions"]
+        assert isinstance(contributions, dict)
+        whole = sum(each["weight"] for each in evidence) + contributions["context"]
+        assert whole == pytest.approx(1.0, abs=1e-3)
         assert all(each["id"] in known or "/text/" in each["id"] for each in evidence)
 
 

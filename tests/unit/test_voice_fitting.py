@@ -25,7 +25,7 @@ from models.train.voice_fitting import (
     path,
 )
 from models.train.voice_report import crossed, figures
-from models.voice import OUTPUTS, VOICE_EMOTIONS
+from models.voice import OUTPUTS, VOICE_EMOTIONS, Head
 
 DIMENSION = 20
 SPEAKERS = 9
@@ -188,3 +188,12 @@ def test_what_is_far_from_all_speech_is_not_told_with_certainty() -> None:
     assert np.isfinite(head(far)).all()
     np.testing.assert_allclose(head(far), head(far * 10), rtol=1e-5)
     assert softmax(head(far)[:, HEADS[1]]).max() < 0.999
+
+
+def test_a_vector_has_the_same_bits_in_any_company() -> None:
+    random = np.random.default_rng(0)
+    drawn = [random.standard_normal(shape) for shape in (1550, 1550, (12, 1550), 12)]
+    head = Head(*(np.asarray(each, np.float32) for each in drawn))
+    vectors = np.asarray(random.standard_normal((5, 1550)), np.float32)
+    alone = [head(vector[None])[0].tobytes() for vector in vectors]
+    assert [logits.tobytes() for logits in head(vectors)] == alone

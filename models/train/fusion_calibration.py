@@ -93,7 +93,7 @@ def _macro_f1(true: metrics.Integers, said: metrics.Integers) -> float:
     return float(np.mean(scores))
 
 
-def figures(said: Answers, scale: Calibration, *, emotions: bool = True) -> Figures:
+def figures(said: Answers, scale: Calibration) -> Figures:
     """Figures of one pattern, as they are served with this calibration."""
     result: Figures = {"n": len(said.mean)}
     known = ~np.isnan(said.truth.score)
@@ -107,7 +107,7 @@ def figures(said: Answers, scale: Calibration, *, emotions: bool = True) -> Figu
         logits = said.logits[labelled, len(EMOTIONS) :] / scale.sentiments
         result |= _classified(said.truth.sentiment[labelled], logits, "sentiment_")
     single = said.truth.emotions.max(axis=1) == 1
-    if emotions and single.sum() >= LEAST:
+    if single.sum() >= LEAST:
         logits = said.logits[single, : len(EMOTIONS)] / scale.emotions
         result |= _classified(said.truth.emotions[single].argmax(axis=1), logits, "emotion_")
     return result

@@ -7,8 +7,9 @@ samples that these had not seen; of CMU-MOSI with its ready-made features; of on
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Final
@@ -148,12 +149,7 @@ class OfCorpora(Recipe):
         return _strange(material.lend(steps, self._banks, LENT, random), random)
 
     def unseen(self, fit: Fit, options: training.Options) -> Patterns:
-        found = {}
-        for pattern in patterns(tuple(self.encoders)):
-            said = answers(fit.layout, fit.parameters, only(self._lent, pattern))
-            if len(rows := self._measured(pattern)):
-                found["+".join(pattern)] = chosen(said, rows)
-        return found
+        return _by_pattern(fit, self._lent, self._measured)
 
     def _measured(self, pattern: Sequence[str]) -> Integers:
         """The samples of a pattern, which have a part of it themselves; not without their text."""
@@ -232,12 +228,17 @@ class OfRecordings(Recipe):
 
     def unseen(self, fit: Fit, options: training.Options) -> Patterns:
         assert self.held_out is not None  # noqa: S101
-        found = {}
-        for pattern in patterns(tuple(self.encoders)):
-            said = answers(fit.layout, fit.parameters, only(self.held_out, pattern))
-            if len(rows := having(self.held_out, pattern)):
-                found["+".join(pattern)] = chosen(said, rows)
-        return found
+        return _by_pattern(fit, self.held_out, partial(having, self.held_out))
+
+
+def _by_pattern(fit: Fit, steps: Steps, measured: Callable[[Sequence[str]], Integers]) -> Patterns:
+    """What the network says of these samples with each pattern, of those `measured` in it."""
+    found = {}
+    for pattern in patterns(tuple(steps.vectors)):
+        if len(rows := measured(pattern)):
+            said = answers(fit.layout, fit.parameters, only(steps, pattern))
+            found["+".join(pattern)] = chosen(said, rows)
+    return found
 
 
 def _strange(steps: Steps, random: np.random.Generator) -> Steps:

@@ -32,12 +32,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import load as load_safetensors
 
 from models.base import Encoder, Floats, ModelError
 
 Array = Any
 """A float32 array of numpy or of torch."""
+Integers = npt.NDArray[np.intp]
 EMOTIONS: Final = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
 SENTIMENTS: Final = ("negative", "neutral", "positive")
 CLASSES: Final = len(EMOTIONS) + len(SENTIMENTS)
@@ -354,8 +356,9 @@ class FusionModel:
     def check(self, item: Item) -> None:
         """Raises ModelError for a vector of another encoder than was trained on."""
         trained = self.encoders[item.modality]
-        made = Encoder(item.encoder, item.revision, len(item.vector))
-        if item.vector.ndim != 1 or made != trained:
+        known = (trained.id, trained.revision, trained.dimension)
+        if (item.encoder, item.revision, *item.vector.shape) != known:
+            made = Encoder(item.encoder, item.revision, len(item.vector))
             raise ModelError(f"item {item.id} was made by {made}, but trained on was {trained}")
 
     def judge(self, windows: Sequence[Window]) -> list[Opinion | None]:
@@ -364,46 +367,36 @@ class FusionModel:
         Items of a modality that was not trained on are passed over. Raises ModelError for an item
         of an encoder that was not trained on.
         """
-        known = [[item for item in w.items if item.modality in self.encoders] for w in windows]
-        for item in (each for items in known for each in items):
-            self.check(item)
-        asked = [n for n, items in enumerate(known) if items]
-        opinions: list[Opinion | None] = [None] * len(windows)
-        if asked:
-            chosen, items = [windows[n] for n in asked], [known[n] for n in asked]
-            for n, opinion in zip(asked, self._opinions(chosen, items), strict=True):
-                opinions[n] = opinion
-        return opinions
-
-    def _opinions(
-        self, windows: Sequence[Window], items: Sequence[Sequence[Item]]
-    ) -> list[Opinion]:
-        pools = {m: self._pool(m, items) for m in self.network.layout.modalities}
-        weight = np.stack([pool.weight for pool in pools.values()], -1)
-        beliefs = {m: pool.belief for m, pool in pools.items()}
-        fused = self.network.step(Seen(beliefs, weight, self._ages(windows)), self._before(windows))
-        return [self._opinion(n, window, pools, fused) for n, window in enumerate(windows)]
-
-    def _pool(self, modality: str, items: Sequence[Sequence[Item]]) -> Pool:
-        """What a modality's items of each window say together: sums by window, in their order."""
-        mine = [[item for item in its if item.modality == modality] for its in items]
-        flat = [item for its in mine for item in its]
-        place = np.repeat(np.arange(len(mine)), [len(its) for its in mine])
-        weights = np.array(
-            [w for its in mine for w in weights_of(modality, [each.seconds for each in its])],
-            np.float32,
+        found: dict[str, list[tuple[int, Item]]] = {m: [] for m in self.encoders}
+        for n, window in enumerate(windows):
+            for item in window.items:
+                if item.modality in found:
+                    self.check(item)
+                    found[item.modality].append((n, item))
+        if not any(found.values()):
+            return [None] * len(windows)
+        modalities = self.network.layout.modalities
+        pools = {m: self._pool(m, found[m], len(windows)) for m in modalities}
+        seen = Seen(
+            beliefs={m: pool.belief for m, pool in pools.items()},
+            weight=np.stack([pool.weight for pool in pools.values()], -1),
+            age=_since(windows, [[w.own.last.get(m) for m in modalities] for w in windows]),
         )
+        return self._opinions(windows, pools, self.network.step(seen, self._before(windows)))
+
+    def _pool(self, modality: str, found: Sequence[tuple[int, Item]], windows: int) -> Pool:
+        """What a modality's items of each window say together: sums by window, in their order."""
+        items, place = [item for _, item in found], np.array([n for n, _ in found], np.intp)
         read = self.network.layout.dimensions[modality]
-        vectors = np.zeros((len(flat), read), np.float32)
-        for row, item in zip(vectors, flat, strict=True):
-            row[:] = item.vector[-read:]
+        vectors = np.array([item.vector[-read:] for item in items], np.float32).reshape(-1, read)
         each = self.network.believe(modality, vectors)
 
         def summed(values: Floats) -> Floats:
-            sums = np.zeros((len(mine), *values.shape[1:]), np.float32)
+            sums = np.zeros((windows, *values.shape[1:]), np.float32)
             np.add.at(sums, place, values)
             return sums
 
+        weights = weights_of(modality, [item.seconds for item in items], place)
         sure = weights * each.precision
         weight, precision = summed(weights), summed(sure)
         share = np.where(weight > 0, weight, 1)
@@ -413,90 +406,96 @@ class FusionModel:
             precision=precision / share,
             logits=summed(weights[:, None] * each.logits) / share[:, None],
         )
-        shares: dict[int, list[tuple[str, float]]] = {}
-        for n, item, sure_of in zip(place.tolist(), flat, sure.tolist(), strict=True):
-            shares.setdefault(n, []).append((item.id, sure_of / float(precision[n])))
-        return Pool(belief, weight, shares)
+        shares = np.divide(sure, precision[place], dtype=np.float64)
+        return Pool(belief, weight, place, [item.id for item in items], shares)
 
     def _before(self, windows: Sequence[Window]) -> Before:
-        own, session = ([self._memory(t) for t in ts] for ts in _tracks(windows))
-        own_s, session_s = (
-            [_since(w.end, t.at) for w, t in zip(windows, ts, strict=True)]
-            for ts in _tracks(windows)
-        )
-        return Before(
-            np.stack(own),
-            np.stack(session),
-            np.array(own_s, np.float32),
-            np.array(session_s, np.float32),
-        )
+        own, session = [w.own for w in windows], [w.session for w in windows]
+        since = _since(windows, [(w.own.at, w.session.at) for w in windows])
+        return Before(self._memories(own), self._memories(session), since[:, 0], since[:, 1])
 
-    def _memory(self, track: Track) -> Floats:
+    def _memories(self, tracks: Sequence[Track]) -> Floats:
+        """[n, memory]; one of another size is another network's, and as good as none."""
         size = self.network.layout.memory
-        if not track.memory:
-            return np.zeros(size, np.float32)
-        return np.frombuffer(track.memory, "<f2", size).astype(np.float32)
+        none = bytes(2 * size)
+        whole = b"".join(t.memory if len(t.memory) == len(none) else none for t in tracks)
+        return np.frombuffer(whole, "<f2").reshape(-1, size).astype(np.float32)
 
-    def _ages(self, windows: Sequence[Window]) -> Floats:
-        modalities = self.network.layout.modalities
-        ages = [[_since(w.end, w.own.last.get(m)) for m in modalities] for w in windows]
-        return np.array(ages, np.float32)
+    def _opinions(
+        self, windows: Sequence[Window], pools: Mapping[str, Pool], fused: Fused
+    ) -> list[Opinion | None]:
+        """Numbers of all windows leave numpy at once, which is slow where each is asked for."""
+        weights = zip(*(pool.weight.tolist() for pool in pools.values()), strict=True)
+        here = [[m for m, w in zip(pools, ws, strict=True) if w > 0] for ws in weights]
+        scales = [self.calibration.get("+".join(names), UNCALIBRATED) for names in here]
+        temperatures = np.array([(s.emotions, s.sentiments) for s in scales], np.float32)
+        emotions = softmax(fused.logits[:, : len(EMOTIONS)] / temperatures[:, :1]).tolist()
+        sentiments = softmax(fused.logits[:, len(EMOTIONS) :] / temperatures[:, 1:])
+        said, confidence = sentiments.argmax(-1).tolist(), sentiments.max(-1).tolist()
+        score, precision = np.clip(fused.mean, -1, 1).tolist(), fused.precision.tolist()
+        shares, memory = fused.shares.tolist(), fused.memory.astype("<f2")
+        evidence = _evidence(pools, fused)
 
-    def _opinion(self, n: int, window: Window, pools: Mapping[str, Pool], fused: Fused) -> Opinion:
-        here = [m for m, pool in pools.items() if pool.weight[n] > 0]
-        scale = self.calibration.get("+".join(here), UNCALIBRATED)
-        emotions = softmax(fused.logits[n, : len(EMOTIONS)] / scale.emotions)
-        sentiments = softmax(fused.logits[n, len(EMOTIONS) :] / scale.sentiments)
-        shares = dict(zip((*pools, CONTEXT), fused.shares[n].tolist(), strict=True))
-        said = int(sentiments.argmax())
-        return Opinion(
-            score=float(np.clip(fused.mean[n], -1, 1)),
-            deviation=scale.stretch * float(fused.precision[n]) ** -0.5,
-            label=SENTIMENTS[said],
-            confidence=float(sentiments[said]),
-            emotions=dict(zip(EMOTIONS, emotions.tolist(), strict=True)),
-            contributions={name: shares[name] for name in (*here, CONTEXT)},
-            evidence=tuple(
-                (id_, share * shares[m]) for m in here for id_, share in pools[m].shares.get(n, ())
-            ),
-            track=Track(
-                memory=fused.memory[n].astype("<f2").tobytes(),
-                at=window.end,
-                last={**window.own.last, **dict.fromkeys(here, window.end)},
-            ),
-        )
+        def opinion(n: int) -> Opinion:
+            share = dict(zip((*pools, CONTEXT), shares[n], strict=True))
+            end, last = windows[n].end, windows[n].own.last
+            return Opinion(
+                score=score[n],
+                deviation=scales[n].stretch * precision[n] ** -0.5,
+                label=SENTIMENTS[said[n]],
+                confidence=confidence[n],
+                emotions=dict(zip(EMOTIONS, emotions[n], strict=True)),
+                contributions={name: share[name] for name in (*here[n], CONTEXT)},
+                evidence=tuple(evidence[n]),
+                track=Track(memory[n].tobytes(), end, {**last, **dict.fromkeys(here[n], end)}),
+            )
+
+        return [opinion(n) if names else None for n, names in enumerate(here)]
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What n windows hold of a modality: belief, weight [n], and by window the items' ids, with
-    their shares of the modality's precision."""
+    """What n windows hold of a modality: belief and weight [n]. And of each item the `place` of its
+    window among these, its id, and its share of what the modality is sure of there."""
 
     belief: Belief
     weight: Floats
-    shares: Mapping[int, Sequence[tuple[str, float]]]
+    place: Integers
+    ids: Sequence[str]
+    shares: npt.NDArray[np.float64]
+
+
+def _evidence(pools: Mapping[str, Pool], fused: Fused) -> list[list[tuple[str, float]]]:
+    """By window the items' ids, with their shares of all experts' precision."""
+    evidence: list[list[tuple[str, float]]] = [[] for _ in fused.mean]
+    for i, pool in enumerate(pools.values()):
+        shares = (pool.shares * fused.shares[pool.place, i]).tolist()
+        for n, id_, share in zip(pool.place.tolist(), pool.ids, shares, strict=True):
+            evidence[n].append((id_, share))
+    return evidence
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities of logits [n]."""
-    odds = np.exp(logits - logits.max())
-    return np.asarray(odds / odds.sum(), np.float32)
+    """Probabilities of logits [n, classes]."""
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(odds / odds.sum(-1, keepdims=True), np.float32)
 
 
-def weights_of(modality: str, seconds: Sequence[float]) -> list[float]:
-    """Of a modality's items in a window, by their lengths, in all at most 1 and never 0."""
+def weights_of(modality: str, seconds: Sequence[float], place: Integers) -> Floats:
+    """Of a modality's items, by their lengths and the `place` of each one's window among all: in a
+    window in all at most 1 and never 0."""
     whole = WHOLE_S.get(modality)
-    lengths = [max(each, SHORTEST_S if whole else 1.0) for each in seconds]
-    longest = max(sum(lengths), whole or 1.0)
-    return [each / longest for each in lengths]
+    lengths = np.maximum(seconds, SHORTEST_S if whole else 1.0)
+    longest = np.maximum(np.bincount(place, lengths), whole or 1.0)
+    return np.asarray(lengths / longest[place], np.float32)
 
 
-def _tracks(windows: Sequence[Window]) -> tuple[list[Track], list[Track]]:
-    return [w.own for w in windows], [w.session for w in windows]
-
-
-def _since(now: float, then: float | None) -> float:
-    return FORGOTTEN_S if then is None else max(now - then, 0.0)
+def _since(windows: Sequence[Window], then: Sequence[Sequence[float | None]]) -> Floats:
+    """How long before the ends of n windows some times of each were (seconds, [n, times]); None,
+    which numpy reads as not a number, was never."""
+    ends = np.array([window.end for window in windows])
+    seconds = np.maximum(ends[:, None] - np.array(then, np.float64), 0)
+    return np.where(np.isnan(seconds), FORGOTTEN_S, seconds).astype(np.float32)
 
 
 def _network(layout: Layout, tensors: Mapping[str, Floats]) -> Network:

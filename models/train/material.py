@@ -120,8 +120,9 @@ def _stacked(samples: Sequence[Sample], vectors: Mapping[str, Floats], dimension
 
 
 def _weights(sample: Sample, vectors: Vectors, modalities: Mapping[str, int]) -> list[float]:
-    seconds = [sample.end - sample.start]
-    return [weights_of(m, seconds)[0] if sample.id in vectors[m] else 0.0 for m in modalities]
+    seconds, alone = [sample.end - sample.start], np.zeros(1, np.intp)
+    weights = {m: float(weights_of(m, seconds, alone)[0]) for m in modalities}
+    return [weight if sample.id in vectors[m] else 0.0 for m, weight in weights.items()]
 
 
 def _numbers(samples: Sequence[Sample]) -> tuple[Integers, Integers]:

@@ -117,11 +117,12 @@ def test_saying_it_ten_times_makes_it_no_surer() -> None:
 
 
 def test_a_short_sound_counts_for_less_than_a_long_one() -> None:
-    assert weights_of("voice", [0.2]) == [pytest.approx(0.1)]
-    assert weights_of("voice", [3.0, 1.0]) == [0.75, 0.25]
-    assert weights_of("voice", [0.0]) > [0.0]
-    assert weights_of("text", [0.0]) == [1.0]
-    assert sum(weights_of("text", [0.0, 9.0, 2.0])) == pytest.approx(1)
+    one, two = np.zeros(1, np.intp), np.zeros(2, np.intp)
+    assert weights_of("voice", [0.2], one) == pytest.approx([0.1])
+    assert weights_of("voice", [3.0, 1.0], two).tolist() == [0.75, 0.25]
+    assert weights_of("voice", [0.0], one) > 0
+    assert weights_of("text", [0.0], one) == 1
+    assert sum(weights_of("text", [0.0, 9.0, 2.0], np.zeros(3, np.intp))) == pytest.approx(1)
 
 
 def windows() -> list[Window]:
@@ -180,6 +181,17 @@ def test_memory_goes_through_json_without_a_change() -> None:
     assert kept == track
     assert judged(Window([SIGH], 7.0, kept, kept)) == judged(Window([SIGH], 7.0, track, track))
     assert len(json.dumps(track.state())) < 200
+
+
+def test_memory_of_another_network_is_as_good_as_none() -> None:
+    past = judged(Window([SIGH], 2.0)).track
+    foreign = replace(past, memory=past.memory * 2)
+    beside, alone = Window([HELLO], 5.0, past, past), Window([HELLO], 5.0, foreign, foreign)
+    none = replace(past, memory=b"")
+    assert model().judge([alone, beside]) == [
+        judged(Window([HELLO], 5.0, none, none)),
+        judged(beside),
+    ]
 
 
 def test_memory_does_not_grow() -> None:

@@ -316,12 +316,14 @@ UNCALIBRATED: Final = Calibration()
 @dataclass(frozen=True, slots=True)
 class FusionModel:
     """Windows to opinions. `encoders` are those, by modality, whose vectors it was trained on;
-    `calibration` is by pattern ("text+voice"); `cuts` part the scores into labels."""
+    `calibration` is by pattern ("text+voice"); `cuts` part the scores into labels; `thresholds`
+    are the probabilities from which an emotion is said to be there, beside others."""
 
     network: Network
     encoders: Mapping[str, Encoder]
     calibration: Mapping[str, Calibration]
     cuts: tuple[float, float]
+    thresholds: Mapping[str, float]
     revision: str
 
     @classmethod
@@ -342,6 +344,7 @@ class FusionModel:
                 encoders={name: Encoder(**each) for name, each in facts["encoders"].items()},
                 calibration={k: Calibration(**v) for k, v in facts["calibration"].items()},
                 cuts=(low, high),
+                thresholds={name: float(facts["thresholds"][name]) for name in EMOTIONS},
                 revision=hashlib.sha256(description + tensors).hexdigest()[:12],
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -352,6 +355,12 @@ class FusionModel:
     def label(self, score: float) -> str:
         """What a mean of scores is called."""
         return SENTIMENTS[int(score >= self.cuts[0]) + int(score > self.cuts[1])]
+
+    def named(self, emotions: Mapping[str, float]) -> list[str]:
+        """The emotions, of these probabilities, that are said to be there: the likeliest one, and
+        all that reach their thresholds."""
+        likeliest = max(EMOTIONS, key=emotions.__getitem__)
+        return [e for e in EMOTIONS if e == likeliest or emotions[e] >= self.thresholds[e]]
 
     def check(self, item: Item) -> None:
         """Raises ModelError for a vector of another encoder than was trained on."""

@@ -217,7 +217,11 @@ def judged(
 ) -> list[Judged]:
     """What is said of the samples; those of which nothing can be said are left out."""
     said = replay.opinions(model, samples, vectors, pattern)
-    return [Judged(s, opinion) for s, opinion in zip(samples, said, strict=True) if opinion]
+    return [
+        Judged(sample, opinion, model.named(opinion.emotions))
+        for sample, opinion in zip(samples, said, strict=True)
+        if opinion
+    ]
 
 
 def encoder_alone(

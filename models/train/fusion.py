@@ -59,11 +59,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
-    """A network with its calibration and cuts, and what it says of unseen samples."""
+    """A network with its calibration, cuts and thresholds, and what it says of unseen samples."""
 
     fit: Fit
     calibration: dict[str, Calibration]
     cuts: tuple[float, float]
+    thresholds: dict[str, float]
     said: Patterns
 
     def figures(self) -> Figures:
@@ -123,7 +124,9 @@ def _fitted(made: Recipe, folder: Path, options: training.Options) -> Fit:
 def _made(recipe_: Recipe, fit: Fit, options: training.Options) -> Made:
     said = recipe_.unseen(fit, options)
     scales = {name: calibrating.calibration(each) for name, each in said.items()}
-    return Made(fit, scales, calibrating.cuts(said), said)
+    pattern, several = recipe_.several(fit, said)
+    thresholds = calibrating.thresholds(several, scales[pattern])
+    return Made(fit, scales, calibrating.cuts(said), thresholds, said)
 
 
 def _mean(runs: Sequence[Figures]) -> Figures:
@@ -148,6 +151,7 @@ def _write(out: Path, recipe_: Recipe, made: Made, options: Options) -> None:
         "encoders": {name: asdict(each) for name, each in recipe_.encoders.items()},
         "calibration": {name: asdict(each) for name, each in made.calibration.items()},
         "cuts": made.cuts,
+        "thresholds": made.thresholds,
         "corpora": list(recipe_.corpora),
         "options": {**asdict(options), "epochs": made.fit.chosen},
     }
@@ -224,7 +228,8 @@ NOTES_OF_MOSI: Final = (
     " knows nothing of CMU-MOSI. The ready-made features of text and pictures were"
     " made by networks that learned from these very labels. They are right in 98 and 92 % here and"
     " in 76 and 51 % on unseen videos, so in training 45 and 90 % of them are those of other"
-    " utterances. Figures of this card are of videos left out, with features swapped alike."
+    " utterances; so are 90 % of those of voices, by which a logistic regression is right in 48 %"
+    " of videos left out. Figures of this card are of videos left out, with features swapped alike."
 )
 LIMITS: Final = (
     "Voices are those of actors, faces posed or found, dialogues those of one television series."

@@ -25,6 +25,7 @@ LEAST: Final = 30
 """Samples of which a figure is made; of fewer, nothing is said."""
 TEMPERATURES: Final = np.geomspace(0.3, 4, 105)
 CUTS: Final = np.linspace(0.02, 0.6, 30)
+THRESHOLDS: Final = np.linspace(0.06, 0.8, 75)
 
 
 def calibration(said: Answers) -> Calibration:
@@ -85,12 +86,29 @@ def cuts(said: Mapping[str, Answers]) -> tuple[float, float]:
     return round(-float(best[0]), 3), round(float(best[1]), 3)
 
 
+def thresholds(said: Answers, scale: Calibration) -> dict[str, float]:
+    """By emotion, the probability from which saying that it is there, beside the likeliest one,
+    gives the best F1; of samples that may have several, with the calibration of their pattern."""
+    known = said.truth.emotions.sum(axis=1) > 0
+    if known.sum() < LEAST:
+        return dict.fromkeys(EMOTIONS, 0.5)
+    true = said.truth.emotions[known] > 0
+    likely = np.exp(log_softmax(said.logits[known, : len(EMOTIONS)] / scale.emotions))
+    first = likely.argmax(axis=1)
+
+    def best(n: int) -> float:
+        scores = [_f1(true[:, n], (likely[:, n] >= each) | (first == n)) for each in THRESHOLDS]
+        return round(float(THRESHOLDS[int(np.argmax(scores))]), 3)
+
+    return {name: best(n) for n, name in enumerate(EMOTIONS)}
+
+
 def _macro_f1(true: metrics.Integers, said: metrics.Integers) -> float:
-    scores = []
-    for label in np.unique(true):
-        hits = ((said == label) & (true == label)).sum()
-        scores.append(2 * hits / max((said == label).sum() + (true == label).sum(), 1))
-    return float(np.mean(scores))
+    return float(np.mean([_f1(true == label, said == label) for label in np.unique(true)]))
+
+
+def _f1(true: metrics.Bools, said: metrics.Bools) -> float:
+    return float(2 * (true & said).sum() / max(true.sum() + said.sum(), 1))
 
 
 def figures(said: Answers, scale: Calibration) -> Figures:

@@ -5,8 +5,8 @@
   how often the truth lies in the interval that is to hold 90 % of it; not of SST-2, whose sentences
   have no scores. Where a corpus knows only emotions, it is the sentiment that these stand for;
 - `emotion`: the likeliest of our seven, RAVDESS's calm and EMO-DB's boredom counting as neutral.
-  Where samples may have several, what is said are the likeliest and all that reach `SEVERAL`, and
-  `accuracy` is of the whole set;
+  Where samples may have several, what is said are the likeliest and all that reach the model's
+  thresholds, and `accuracy` is of the whole set;
 - `ece`: the calibration error of how sure the model is of the label, of the sign, or of the
   likeliest emotion.
 """
@@ -27,9 +27,6 @@ from models.train.corpora import Sample
 from models.train.material import ours, score_of, sentiment_of
 from models.train.metrics import Figures
 
-SEVERAL: Final = 0.3
-"""The probability from which an emotion is said beside the likeliest one: half of the F1 that one
-can hope for, which is the best for F1 (Lipton et al. 2014, arXiv:1402.1892)."""
 SCALE: Final = {"mosi": 3.0}
 """What a corpus's own scores reach; ours reach 1."""
 SIGNED: Final = ("mosi", "sst2")
@@ -38,10 +35,11 @@ MULTILABEL: Final = ("goemotions",)
 
 
 class Judged(NamedTuple):
-    """A sample and what was said of it."""
+    """A sample and what was said of it; `named` are the emotions that are said to be there."""
 
     sample: Sample
     opinion: Opinion
+    named: Sequence[str] = ()
 
 
 def figures(dataset: str, judged: Sequence[Judged]) -> Figures:
@@ -53,9 +51,9 @@ def figures(dataset: str, judged: Sequence[Judged]) -> Figures:
         parts["sentiment"] = sentiment(dataset, scored)
     named = [each for each in judged if ours(each.sample)]
     if named:
-        several = dataset in MULTILABEL or any(len(ours(sample)) > 1 for sample, _ in named)
+        several = dataset in MULTILABEL or any(len(ours(sample)) > 1 for sample, *_ in named)
         parts["emotion"] = emotion_sets(named) if several else emotion(named)
-    about = any(not isnan(sample.sentiment) for sample, _ in judged)
+    about = any(not isnan(sample.sentiment) for sample, *_ in judged)
     return {**parts.get("sentiment" if about else "emotion", {}), "n": len(judged), **parts}
 
 
@@ -68,17 +66,17 @@ def sentiment(dataset: str, scored: Sequence[Judged]) -> Figures:
 
 def labels(scored: Sequence[Judged]) -> Figures:
     """Negative, neutral or positive."""
-    true = np.array([sentiment_of(score_of(sample)) for sample, _ in scored])
-    said = np.array([SENTIMENTS.index(opinion.label) for _, opinion in scored])
-    sure = np.array([opinion.confidence for _, opinion in scored])
+    true = np.array([sentiment_of(score_of(sample)) for sample, *_ in scored])
+    said = np.array([SENTIMENTS.index(opinion.label) for _, opinion, _ in scored])
+    sure = np.array([opinion.confidence for _, opinion, _ in scored])
     return {**metrics.classification(true, said), **_ece(sure, said == true)}
 
 
 def signs(scored: Sequence[Judged]) -> Figures:
     """Positive or negative; how sure that is follows from the score's deviation."""
-    true = np.array([sample.sentiment >= 0 for sample, _ in scored])
-    said = np.array([opinion.score >= 0 for _, opinion in scored])
-    sure = np.array([norm.cdf(abs(opinion.score) / opinion.deviation) for _, opinion in scored])
+    true = np.array([sample.sentiment >= 0 for sample, *_ in scored])
+    said = np.array([opinion.score >= 0 for _, opinion, _ in scored])
+    sure = np.array([norm.cdf(abs(opinion.score) / opinion.deviation) for _, opinion, _ in scored])
     return {
         **metrics.classification(true.astype(int), said.astype(int)),
         **_ece(sure, said == true),
@@ -87,9 +85,9 @@ def signs(scored: Sequence[Judged]) -> Figures:
 
 def scores(scored: Sequence[Judged], scale: float) -> Figures:
     """The score as a number that reaches `scale`, and its interval."""
-    true = np.array([score_of(sample) for sample, _ in scored])
-    mean = np.array([opinion.score for _, opinion in scored])
-    deviation = np.array([opinion.deviation for _, opinion in scored])
+    true = np.array([score_of(sample) for sample, *_ in scored])
+    mean = np.array([opinion.score for _, opinion, _ in scored])
+    deviation = np.array([opinion.deviation for _, opinion, _ in scored])
     covered = metrics.coverage(true, mean, deviation)
     return {
         **metrics.regression(scale * true, scale * mean),
@@ -100,7 +98,7 @@ def scores(scored: Sequence[Judged], scale: float) -> Figures:
 def emotion(named: Sequence[Judged]) -> Figures:
     """The likeliest emotion of samples that have one."""
     probabilities = _probabilities(named)
-    true = np.array([EMOTIONS.index(ours(sample)[0]) for sample, _ in named])
+    true = np.array([EMOTIONS.index(ours(sample)[0]) for sample, *_ in named])
     said = probabilities.argmax(axis=1)
     sure = _ece(probabilities.max(axis=1), said == true)
     return {"n": len(named), **metrics.classification(true, said), **sure}
@@ -109,17 +107,18 @@ def emotion(named: Sequence[Judged]) -> Figures:
 def emotion_sets(named: Sequence[Judged]) -> Figures:
     """All emotions of samples that may have several."""
     probabilities = _probabilities(named)
-    true = np.array([[name in ours(sample) for name in EMOTIONS] for sample, _ in named])
+    true = np.array([[name in ours(sample) for name in EMOTIONS] for sample, *_ in named])
     likeliest = probabilities.argmax(axis=1)
-    said = probabilities >= SEVERAL
-    said[np.arange(len(said)), likeliest] = True
+    said = np.array([[name in each.named for name in EMOTIONS] for each in named])
     right = true[np.arange(len(true)), likeliest]
     sure = _ece(probabilities.max(axis=1), right)
     return {"n": len(named), **metrics.multilabel(true, said), **sure}
 
 
 def _probabilities(named: Sequence[Judged]) -> Floats:
-    return np.array([[opinion.emotions[e] for e in EMOTIONS] for _, opinion in named], np.float32)
+    return np.array(
+        [[opinion.emotions[e] for e in EMOTIONS] for _, opinion, _ in named], np.float32
+    )
 
 
 def _ece(sure: metrics.Numbers, right: metrics.Bools) -> Figures:

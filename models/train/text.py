@@ -33,7 +33,7 @@ from models.train.text_training import Material, Phase, Training, vectors, widen
 PHASES: Final[Mapping[str, Phase]] = {
     "general": Phase("general", epochs=3, rate=1e-3),
     "reviews": Phase("reviews", epochs=1, rate=5e-4, share=0.1),
-    "dialogues": Phase("dialogues", epochs=2, rate=5e-4, share=0.04),
+    "dialogues": Phase("dialogues", epochs=3, rate=5e-4, share=0.12),
     "own": Phase("own", epochs=5, rate=5e-4),
 }
 CORPORA: Final[Mapping[str, tuple[str, ...]]] = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.base import Encoder, Floats, ModelError
-from models.fusion import FusionModel, Network
+from models.fusion import EMOTIONS, FusionModel, Network
 from models.train import checkpoint, material
 from models.train.corpora import Sample
 from models.train.fusion_steps import UNKNOWN, Steps, leave_out
@@ -18,14 +18,15 @@ from models.train.fusion_training import (
     Options,
     Training,
     answers,
-    batches,
     trained,
 )
+from models.train.fusion_unrolling import batches
 from models.train.material import Material
 from models.train.replay import opinions
 
 DIMENSIONS = {"text": 4, "voice": 3}
 EMOTION = ("joy", "anger")
+THRESHOLDS = dict.fromkeys(EMOTIONS, 0.3)
 QUICK = Options(width=8, memory=8, epochs=3, batch=64)
 
 
@@ -70,7 +71,7 @@ def served(steps: Steps, options: Options = QUICK) -> tuple[FusionModel, Trainin
     fit = training.fit()
     encoders = {name: Encoder(name, "1", size) for name, size in DIMENSIONS.items()}
     network = Network(fit.layout, fit.parameters)
-    return FusionModel(network, encoders, {}, (-0.3, 0.3), "test"), training
+    return FusionModel(network, encoders, {}, (-0.3, 0.3), THRESHOLDS, "test"), training
 
 
 def test_what_is_trained_is_what_serves() -> None:

@@ -40,6 +40,8 @@ async def captioner() -> AsyncIterator[Captioner]:
     yield Captioner(agent, outbox)
     await agent.close()
     await models.close()
+    for _ in range(5):
+        await asyncio.sleep(0)  # generators that nobody holds any more are closed in turns to come
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

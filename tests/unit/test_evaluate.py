@@ -34,6 +34,7 @@ def fusion(tmp_path: Path) -> Sources:
         "emotions": EMOTIONS,
         "sentiments": SENTIMENTS,
         "cuts": [-0.3, 0.3],
+        "thresholds": dict.fromkeys(EMOTIONS, 0.3),
         "layout": {"dimensions": DIMENSIONS, "width": 4, "memory": 4},
         "encoders": encoders,
         "calibration": {},

@@ -30,6 +30,7 @@ from models.fusion import (
 )
 
 LAYOUT = Layout({"text": 3, "voice": 4}, width=5, memory=6, prior_deviation=0.5)
+THRESHOLDS = {**dict.fromkeys(EMOTIONS, 0.3), "fear": 0.1}
 ENCODERS = {"text": Encoder("words", "r1", 3), "voice": Encoder("tones", "r1", 4)}
 
 
@@ -42,7 +43,9 @@ def parameters(layout: Layout = LAYOUT, seed: int = 0) -> dict[str, Floats]:
 
 
 def model(**changes: Any) -> FusionModel:  # noqa: ANN401
-    whole = FusionModel(Network(LAYOUT, parameters()), ENCODERS, {}, (-0.2, 0.3), "test")
+    whole = FusionModel(
+        Network(LAYOUT, parameters()), ENCODERS, {}, (-0.2, 0.3), THRESHOLDS, "test"
+    )
     return replace(whole, **changes)
 
 
@@ -239,6 +242,12 @@ def test_labels_of_means_lie_between_the_cuts() -> None:
     assert labels == ["negative", "negative", "neutral", "neutral", "positive", "positive"]
 
 
+def test_the_likeliest_emotion_and_those_that_reach_their_thresholds_are_there() -> None:
+    likely = {**dict.fromkeys(EMOTIONS, 0.0), "anger": 0.25, "joy": 0.26}
+    assert model().named(likely) == ["joy"]
+    assert model().named({**likely, "fear": 0.1, "neutral": 0.3}) == ["fear", "neutral"]
+
+
 def facts() -> dict[str, Any]:
     return {
         "emotions": EMOTIONS,
@@ -247,6 +256,7 @@ def facts() -> dict[str, Any]:
         "encoders": {name: asdict(each) for name, each in ENCODERS.items()},
         "calibration": {"text": asdict(Calibration(1.5, 0.9, 1.1))},
         "cuts": [-0.2, 0.3],
+        "thresholds": THRESHOLDS,
     }
 
 
@@ -276,6 +286,7 @@ def test_the_revision_follows_the_content(tmp_path: Path) -> None:
     [
         {"emotions": ["joy"]},
         {"cuts": [1]},
+        {"thresholds": {"joy": 0.3}},
         {"layout": {"dimensions": {"text": 3}}},
         {"encoders": {"text": {}}},
         {"calibration": 3},

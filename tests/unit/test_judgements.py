@@ -78,19 +78,21 @@ def test_how_sure_a_sign_is_follows_from_the_deviation() -> None:
     assert "mae" not in sure
 
 
-def test_emotions_that_reach_the_threshold_are_said_beside_the_likeliest() -> None:
-    low = judgements.SEVERAL - 0.01
+def test_of_samples_with_several_emotions_the_whole_set_that_is_said_counts() -> None:
+    said = {"joy": 0.5, "surprise": 0.3}
+    both = judged(emotions=("joy", "surprise"), said=said)
     figures = judgements.figures(
         "goemotions",
         [
-            judged(emotions=("joy", "surprise"), said={"joy": 0.5, "surprise": judgements.SEVERAL}),
-            judged(emotions=("joy",), said={"joy": 0.5, "surprise": low}),
-            judged(emotions=("fear",), said={"fear": 0.2, "joy": 0.1}),
+            both._replace(named=("joy", "surprise")),
+            both._replace(named=("joy",)),
+            judged(emotions=("fear",), said={"fear": 0.2})._replace(named=("fear",)),
+            judged(emotions=("fear",), said={"fear": 0.2})._replace(named=("fear", "anger")),
         ],
     )
 
-    assert figures["accuracy"] == 1.0
-    assert figures["emotion"]["accuracy"] == 1.0
+    assert figures["accuracy"] == 0.5
+    assert figures["emotion"]["accuracy"] == 0.5
 
 
 def test_what_is_calm_or_bored_is_neutral_and_emotions_stand_for_a_sentiment() -> None:

@@ -34,6 +34,8 @@ ARTIFACTS = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.3",
 )
+LATE = ("lz4-java", "snappy-java", "zstd-jni")
+"""Jars without which Kafka starts, and then refuses what producers have compressed."""
 MINIMUM_JAVA = 17
 
 _LOGGING = """\
@@ -309,10 +311,18 @@ def _resolve(folder: Path) -> None:
         for artifact in ARTIFACTS:
             jgo.build(artifact, cache_dir=folder)
     except Exception as error:
-        raise BrokerError(
-            f"could not fetch Kafka {KAFKA_VERSION} from Maven Central ({error}); "
-            "check the network, or name a running Kafka in TENOR_BROKERS"
-        ) from error
+        raise _not_fetched(str(error)) from error
+    # jgo passes over what it could not fetch just then.
+    if missing := [name for name in LATE if not any(folder.rglob(f"{name}-*.jar"))]:
+        shutil.rmtree(folder / "envs", ignore_errors=True)
+        raise _not_fetched(f"it came without {', '.join(missing)}")
+
+
+def _not_fetched(why: str) -> BrokerError:
+    return BrokerError(
+        f"could not fetch Kafka {KAFKA_VERSION} from Maven Central ({why}); "
+        "check the network and try again, or name a running Kafka in TENOR_BROKERS"
+    )
 
 
 @contextlib.contextmanager

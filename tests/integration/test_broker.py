@@ -197,3 +197,22 @@ def test_what_is_no_java_has_version_0(tmp_path: Path, script: str) -> None:
     assert java_version(junk) == 0
     assert java_version(tmp_path / "missing") == 0
     assert java_version(tmp_path) == 0
+
+
+def test_what_was_fetched_only_in_part_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A Kafka without its compressors would start, and fail later."""
+
+    def build(_: str, cache_dir: Path) -> None:
+        jars = cache_dir / "envs" / "jars"
+        jars.mkdir(parents=True, exist_ok=True)
+        for name in ("kafka_2.13-4.jar", "lz4-java-1.jar", "snappy-java-1.jar"):
+            (jars / name).touch()
+
+    monkeypatch.setattr("jgo.build", build)
+    monkeypatch.setattr(broker, "cache_folder", lambda: tmp_path)
+    for _ in range(2):
+        with pytest.raises(BrokerError, match="without zstd-jni"):
+            broker.kafka_jars()
+    assert not list(tmp_path.rglob("*.jar"))

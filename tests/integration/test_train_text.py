@@ -213,7 +213,9 @@ def test_more_heads_change_nothing_of_what_was_there(data: Path) -> None:
     lesson = read(bert, "sst2", corpora.read("sst2", data, "dev"))
     old, new = vectors(bert, net, lesson), vectors(bert, wider, lesson)
     for name in net.layout.heads:
-        assert torch.equal(old[:, net.layout.head(name)], new[:, wider.layout.head(name)])
+        before, after = old[:, net.layout.head(name)], new[:, wider.layout.head(name)]
+        # A wider product may be summed in another order, so not bit by bit.
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
 
 
 def test_missing_corpora_are_named(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from rich.console import Console
 from streams.cli_common import brokers_of, settings_or_exit, told_errors
 from streams.cli_deadletters import deadletters
 from streams.cli_eval import matching, sentiment
+from streams.cli_gateway import gateway, keys
+from streams.cli_report import report
 from streams.cli_search import match, search
 from streams.cli_train import train
 from streams.logs import log_to_stderr
@@ -184,6 +186,8 @@ def export(session: str, format_: str, out: IO[str]) -> None:
         raise click.ClickException(f"{topics.recognition} holds nothing of session {session!r}")
     if not history.ended:
         click.echo(f"session {session} has not ended: captions may follow", err=True)
+    if history.left_out:
+        click.echo(f"{history.left_out} results are left out: too many for one file", err=True)
     out.write(render(history.results, format_))
 
 
@@ -280,6 +284,9 @@ main.add_command(train)
 main.add_command(deadletters)
 main.add_command(search)
 main.add_command(match)
+main.add_command(report)
+main.add_command(gateway)
+main.add_command(keys)
 
 
 @main.command()

@@ -108,7 +108,7 @@ def _aligned(caption: CaptionFinal) -> list[Piece]:
     """The text cut where its words begin; in one, if it has no words or others than they say."""
     text = " ".join(caption.text.split())
     words = [word for word in caption.words if word.text.strip()]
-    begins = _found([word.text.strip() for word in words], text)
+    begins = word_begins([word.text.strip() for word in words], text)
     if not begins:
         return [Piece(text, caption.start, caption.end)] if text else []
     cuts = pairwise([0, *begins[1:], len(text)])
@@ -116,7 +116,7 @@ def _aligned(caption: CaptionFinal) -> list[Piece]:
     return [Piece(text[i:j], *times) for (i, j), times in spans]
 
 
-def _found(words: Sequence[str], text: str) -> list[int]:
+def word_begins(words: Sequence[str], text: str) -> list[int]:
     """Where each word begins in the text, one after the other; nothing if one is not there."""
     begins, at = [], 0
     for word in words:

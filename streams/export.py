@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from streams.cues import NO_AUDIO, Cue, cues, label
@@ -89,20 +89,25 @@ def _said(account: CaptionFinal | Gap) -> str:
 
 def _json(accounts: Sequence[Account]) -> str:
     """The results with their types and ids, and how much of each channel they account for."""
+    session = {
+        "session": accounts[0].session if accounts else None,
+        "start": accounts[0].start if accounts else None,
+        "end": max((each.end for each in accounts), default=None),
+        "channels": coverage(accounts),
+        "results": [_identified(each) for each in accounts],
+    }
+    return json.dumps(session, indent=2, ensure_ascii=False) + "\n"
+
+
+def coverage(accounts: Iterable[Account]) -> dict[str, dict[str, int]]:
+    """How many ms of each channel are accounted for, together and by what."""
     channels: defaultdict[str, dict[str, int]] = defaultdict(
         lambda: dict.fromkeys(("covered_ms", *COUNTED.values()), 0)
     )
     for each in accounts:
         for counted in ("covered_ms", COUNTED[type(each)]):
             channels[each.channel][counted] += each.end - each.start
-    session = {
-        "session": accounts[0].session if accounts else None,
-        "start": accounts[0].start if accounts else None,
-        "end": max((each.end for each in accounts), default=None),
-        "channels": dict(sorted(channels.items())),
-        "results": [_identified(each) for each in accounts],
-    }
-    return json.dumps(session, indent=2, ensure_ascii=False) + "\n"
+    return dict(sorted(channels.items()))
 
 
 def _identified(account: Account) -> dict[str, object]:

@@ -35,6 +35,16 @@ class TextMessage:
     ] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A text of a session: the id of its event, when it was (ms, event time), and whose it is."""
+
+    id: str
+    time: int
+    channel: str
+    message: TextMessage
+
+
 def text_message(event: Event) -> TextMessage:
     """Reads the value of a text event: `text/plain` (UTF-8) or JSON, unknown fields ignored.
 

@@ -28,12 +28,37 @@ _LONG = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Metrics:
-    """All metrics of one process, in a registry of its own."""
+class ProcessMetrics:
+    """What every process shows, in a registry of its own."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series for nothing
         self.registry = CollectorRegistry()
+        self.loop_lag = Histogram(
+            "tenor_event_loop_lag_seconds",
+            "How late the event loop runs",
+            buckets=_SHORT,
+            registry=self.registry,
+        )
+
+    async def watch_event_loop(
+        self, every_s: float = 0.1, woke: Callable[[float, float], None] = lambda now, late_s: None
+    ) -> None:
+        """Measures, until cancelled, how much later than asked the event loop wakes us; `woke` is
+        told the time (s, monotonic) and that."""
+        while True:
+            asked = time.monotonic() + every_s
+            await asyncio.sleep(every_s)
+            late_s = max(0.0, time.monotonic() - asked)
+            self.loop_lag.observe(late_s)
+            woke(asked + late_s, late_s)
+
+
+class Metrics(ProcessMetrics):
+    """All metrics of a worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
         registry = self.registry
         self.events = Counter(
             "tenor_events",
@@ -119,12 +144,6 @@ class Metrics:
             ["topic"],
             registry=registry,
         )
-        self.loop_lag = Histogram(
-            "tenor_event_loop_lag_seconds",
-            "How late the event loop runs",
-            buckets=_SHORT,
-            registry=registry,
-        )
         self.model_load = Gauge(
             "tenor_model_load_seconds", "Load time", ["model"], registry=registry
         )
@@ -165,21 +184,9 @@ class Metrics:
         shown.set_function(lambda: vitals.stalled_s(time.monotonic()))
         self.model_errors.labels(vitals.model)
 
-    async def watch_event_loop(
-        self, every_s: float = 0.1, woke: Callable[[float, float], None] = lambda now, late_s: None
-    ) -> None:
-        """Measures, until cancelled, how much later than asked the event loop wakes us; `woke` is
-        told the time (s, monotonic) and that."""
-        while True:
-            asked = time.monotonic() + every_s
-            await asyncio.sleep(every_s)
-            late_s = max(0.0, time.monotonic() - asked)
-            self.loop_lag.observe(late_s)
-            woke(asked + late_s, late_s)
-
 
 async def serve(
-    metrics: Metrics, host: str, port: int, not_ready: Callable[[], str]
+    metrics: ProcessMetrics, host: str, port: int, not_ready: Callable[[], str]
 ) -> tuple[web.AppRunner, int]:
     """Serves /metrics, /livez and /readyz; returns the runner, to be cleaned up, and the port.
 

@@ -42,6 +42,8 @@ GROUPS: Final[Mapping[str, Names]] = {
 
 INPUTS: Final = ("audio", "text", "images")
 OUTPUTS: Final = ("recognition", "sentiment")
+GATEWAY: Final = (*INPUTS, *OUTPUTS)
+"""What a gateway writes, and reads."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -77,6 +79,17 @@ def of_producer(topics: Topics) -> set[Right]:
 def of_reader(topics: Topics, outputs: Collection[str] = OUTPUTS) -> set[Right]:
     """What is needed to follow results; no consumer group."""
     return _topics(topics, "Read", outputs)
+
+
+def of_reporter(topics: Topics) -> set[Right]:
+    """What is needed to tell of a session afterwards."""
+    return of_reader(topics, (*OUTPUTS, "text", "images"))
+
+
+def of_gateway(topics: Topics) -> set[Right]:
+    """What is needed to bring events in and to follow results, with the texts and pictures that
+    they were made of."""
+    return of_producer(topics) | of_reader(topics, (*OUTPUTS, "text", "images"))
 
 
 def of_searcher(topics: Topics, *, publish: bool = False) -> set[Right]:

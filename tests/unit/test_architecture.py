@@ -45,6 +45,15 @@ PURE = {
     "streams/rights.py",
     "streams/health.py",
     "streams/proving/comparison.py",
+    "streams/markup.py",
+    "streams/session_report/facts.py",
+    "streams/session_report/contents.py",
+    "streams/session_report/charts.py",
+    "streams/session_report/figures.py",
+    "streams/session_report/parts.py",
+    "streams/session_report/sections.py",
+    "streams/session_report/gallery.py",
+    "streams/session_report/page.py",
 }
 """Functions of what they are given: no I/O and no clock."""
 

@@ -23,6 +23,8 @@ def rows() -> list[str]:
     parts |= {"producer, `tenor replay`": rights.of_producer(TOPICS)}
     parts |= {"`tenor deadletters`": rights.of_keeper(TOPICS)}
     parts |= {"reader, `tenor watch`, `tenor export`": rights.of_reader(TOPICS)}
+    parts |= {"`tenor report`": rights.of_reporter(TOPICS)}
+    parts |= {"`tenor gateway`": rights.of_gateway(TOPICS)}
     searching = rights.of_searcher(TOPICS)
     publishing = rights.of_searcher(TOPICS, publish=True) - searching
     parts |= {"`tenor search`, `tenor match`": searching, "`tenor match --publish`": publishing}

@@ -1,0 +1,1 @@
+"""The gateway: Tenor over HTTP and WebSockets, for whoever does not speak Kafka."""

@@ -1,0 +1,126 @@
+"""Taking part: what is typed, dropped and spoken reaches the gateway, once and as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import struct
+import wave
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from playwright.async_api import Page, expect
+
+from streams.events import Event
+from streams.messages import text_message
+from tests.browser.conftest import PATIENCE_MS, Opened, browsing, listen
+from tests.browser.stage import PICTURES, Stage
+from tests.browser.test_connection import network
+from tests.browser.test_session import address
+from tests.harness import eventually
+
+RATE = 16_000
+
+
+def of(stage: Stage, topic: str, session: str) -> list[Event]:
+    return [event for event in stage.sent(topic) if event.session == session]
+
+
+async def begin(page: Page, name: str) -> None:
+    await page.get_by_label("Name of the session").fill(name)
+    await page.get_by_role("button", name="Begin").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+async def test_what_is_typed_is_sent_and_shown(stage: Stage, opened: Opened) -> None:
+    page = await opened(f"{stage.url}/#/try")
+    await begin(page, "typed")
+    await page.get_by_label("as", exact=True).fill("agent")
+    await page.get_by_label("Message").fill("It is KX-4471 <b>.")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".item")).to_contain_text("It is KX-4471 <b>.")
+    await expect(page.get_by_label("Message")).to_have_value("")
+    (event,) = of(stage, "text", "typed")
+    assert text_message(event).text == "It is KX-4471 <b>."
+    assert (event.channel, text_message(event).speaker) == ("agent", "agent")
+
+
+async def test_files_are_sent_as_they_are(stage: Stage, opened: Opened, tmp_path: Path) -> None:
+    page = await opened(f"{stage.url}/#/try")
+    await begin(page, "files")
+    tone = tmp_path / "tone.wav"
+    tone.write_bytes(_wav(tone_of(1.0)))
+    await page.locator("input[type=file]").set_input_files([PICTURES / "cat.jpg", tone])
+    await eventually(lambda: len(of(stage, "audio", "files")) >= 10)
+    await eventually(lambda: len(of(stage, "images", "files")) == 1)
+    assert of(stage, "images", "files")[0].data == (PICTURES / "cat.jpg").read_bytes()
+    note = tmp_path / "note.pdf"
+    note.write_bytes(b"%PDF")
+    await page.locator("input[type=file]").set_input_files(note)
+    await expect(page.locator(".report")).to_have_text("note.pdf is neither audio nor a picture")
+
+
+async def test_a_session_is_ended(stage: Stage, opened: Opened) -> None:
+    page = await opened(f"{stage.url}/#/try")
+    await begin(page, "ended")
+    await page.get_by_role("button", name="End session").click()
+    await expect(page.locator(".report")).to_contain_text("The session is ended")
+    assert all(of(stage, topic, "ended") for topic in ("audio", "text", "images"))
+
+
+async def test_a_voice_arrives_whole_though_the_gateway_goes(
+    stage: Stage, complaints: list[str], tmp_path: Path
+) -> None:
+    """What the microphone hears (a tone here), over two gateways: each chunk once, in order, of one
+    line of time, and it is still that tone."""
+    file = tmp_path / "voice.wav"
+    file.write_bytes(_wav(tone_of(60.0)))
+    async with browsing(f"--use-file-for-fake-audio-capture={file}") as browser:
+        page = await browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        listen(page, complaints)
+        await page.goto(address(stage, "voice", "/try"), timeout=PATIENCE_MS)
+        await page.get_by_role("button", name="Start microphone").click()
+        await eventually(lambda: len(of(stage, "audio", "voice")) > 10, 240)
+        await expect(page.locator(".report")).to_contain_text("Listening")
+        await stage.leave()
+        await expect(page.locator(".report")).to_contain_text("Connection lost")
+        before = len(of(stage, "audio", "voice"))
+        await asyncio.sleep(1)
+        await stage.open()
+        await eventually(lambda: len(of(stage, "audio", "voice")) > before + 20, 240)
+        await page.get_by_role("button", name="Stop microphone").click()
+        await expect(page.locator(".report")).to_have_text("Everything was sent.")
+    chunks = {event.id: event for event in of(stage, "audio", "voice")}
+    ordered = sorted(chunks.values(), key=lambda each: each.time)
+    assert [event.sequence for event in ordered] == list(range(len(ordered)))
+    assert {after.time - one.time for one, after in pairwise(ordered)} == {100}
+    assert heard(ordered, 440) > 0.5
+    network(complaints)
+
+
+def heard(chunks: Sequence[Event], tone: float) -> float:
+    """The share of a tone in the loudness."""
+    samples = np.frombuffer(b"".join(each.data for each in chunks), "<i2").astype(float)
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    near = np.abs(np.fft.rfftfreq(len(samples), 1 / RATE) - tone) < 20
+    return float(power[near].sum() / power.sum())
+
+
+def tone_of(seconds: float) -> bytes:
+    count = round(seconds * RATE)
+    values = (round(12_000 * math.sin(2 * math.pi * 440 * i / RATE)) for i in range(count))
+    return struct.pack(f"<{count}h", *values)
+
+
+def _wav(samples: bytes) -> bytes:
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples)
+    return data.getvalue()

@@ -1,0 +1,195 @@
+"""A client's audio on its way to a recogniser, and how an utterance is ended at once.
+
+The chunks go through the recogniser's own bookkeeping (`streams.captions`), with a detector that
+hears speech wherever there is sound.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streams import media
+from streams.captions import Chunk, Piece, Track
+from streams.context import EARLIER_MS, text_of
+from streams.events import Event, EventType, Topics
+from streams.gateway.ingest import Ingest
+from streams.gateway.positions import Timeline
+from streams.gateway.resuming import Format
+from streams.gateway.voices import AGAIN_MS, CUT_MS, SILENCE_MS, Voice, end, hint
+from streams.segmenter import FRAME, Floats
+from tests.gateway_sender import NOW, Log
+
+LATENESS_MS = 1000
+DEAF = np.zeros(1, np.float32)
+PCM = Format()
+
+
+class Client:
+    """A voice on a log, with a clock, and the client's own count of its audio."""
+
+    def __init__(self, format_: Format = PCM) -> None:
+        self.log = Log()
+        self.now = NOW
+        self.ingest = Ingest(self.log, Topics.of(), now=lambda: self.now)
+        self.timeline = Timeline()
+        self.format = format_
+        self.voice = Voice(self.ingest, "s", "1", self.timeline.begin, self.timeline.take)
+
+    async def speak(self, ms: float, level: int = 8000) -> None:
+        """Says something, in its own time; nothing, at level 0."""
+        size = round(self.format.rate * ms / 1000)
+        sound = np.where(np.arange(size) // 8 % 2, level, -level).astype("<i2")
+        loud = b"\x80\x00" if level else b"\xff\xff"
+        samples = sound.tobytes() if self.format.width == 2 else (loud * size)[:size]
+        self.now += round(ms)
+        await self.voice.write(samples, self.format, self.now)
+
+    def events(self, type_: EventType = EventType.AUDIO_CHUNK) -> list[Event]:
+        every = [event for topic in self.log.topics.values() for event in topic]
+        return [event for event in every if event.type is type_]
+
+    def heard(self) -> tuple[Track, list[Piece]]:
+        """What a recogniser has made of it by now."""
+        track, pieces = Track(LATENESS_MS), list[Piece]()
+        for offset, event in enumerate(self.events()):
+            (audio,) = media.decode_audio(event.content_type, event.data, media.Limits())
+            track.offer(Chunk(event.id, event.time, audio, offset, offset, sequence=event.sequence))
+            while (frames := track.advance()) is not None:
+                track.hear(detect(frames.astype(np.float32)), DEAF)
+            pieces += track.pieces
+            track.pieces.clear()
+        return track, pieces
+
+
+def detect(frames: Floats) -> Floats:
+    loud: Floats = (np.abs(frames.reshape(-1, FRAME)).mean(axis=1) > 100).astype(np.float32)
+    return loud
+
+
+@pytest.mark.parametrize(
+    "format_", [PCM, Format(rate=24_000), Format("audio/PCMU", 8000), Format("audio/PCMA", 8000)]
+)
+async def test_an_utterance_is_ended_where_the_client_says(format_: Format) -> None:
+    client = Client(format_)
+    await client.speak(1730)
+    _, before = client.heard()
+    await client.voice.cut()
+    _, (utterance, hole) = client.heard()
+    assert before == []
+    assert utterance.kind == "speech"
+    assert (utterance.start, utterance.end) == (NOW + 1730, client.timeline.time)
+    assert (hole.kind, hole.end - hole.start) == ("gap", CUT_MS)
+
+
+async def test_what_comes_after_a_cut_is_heard_at_once_and_whole() -> None:
+    client = Client()
+    await client.speak(1730)
+    await client.voice.cut()
+    await client.speak(1000)
+    await client.speak(1000, level=0)
+    track, pieces = client.heard()
+    assert [piece.kind for piece in pieces] == ["speech", "gap", "speech"]
+    assert client.timeline.place(pieces[2].start) == 1730
+    assert pieces[2].start == pieces[1].end and not pieces[2].lost_ms
+    assert track.now == client.timeline.time == pieces[0].end + CUT_MS + SILENCE_MS + 2000
+
+
+async def test_a_second_cut_with_nothing_between_is_none() -> None:
+    client = Client()
+    await client.voice.cut()
+    assert client.events() == []
+    await client.speak(500)
+    await client.voice.cut()
+    count = len(client.events())
+    await client.voice.cut()
+    assert len(client.events()) == count
+
+
+async def test_chunks_are_counted_on_so_that_nobody_waits() -> None:
+    client = Client()
+    for _ in range(3):
+        await client.speak(330)
+        await client.voice.cut()
+    sequences = [event.sequence for event in client.events()]
+    assert sequences == list(range(len(sequences)))
+    assert len({event.id for event in client.events()}) == len(sequences)
+
+
+async def test_after_a_pause_that_was_told_audio_lies_where_it_comes() -> None:
+    client = Client()
+    await client.speak(1000)
+    client.voice.pause()
+    client.now += 30_000
+    client.now -= 500  # of which the audio takes that long
+    await client.speak(500)
+    await client.voice.close()
+    track, pieces = client.heard()
+    assert [piece.kind for piece in pieces] == ["speech", "gap"]
+    assert track.now == client.timeline.time == client.now + 500
+    assert client.timeline.place(client.timeline.time) == 1500
+
+
+async def test_a_network_that_stalls_is_no_pause() -> None:
+    client = Client()
+    await client.speak(1000)
+    client.now += 30_000
+    await client.speak(1000)
+    await client.voice.close()
+    track, pieces = client.heard()
+    assert pieces == [] and track.now == client.timeline.time
+
+
+async def test_a_short_pause_is_none() -> None:
+    client = Client()
+    await client.speak(1000)
+    client.voice.pause()
+    client.now += AGAIN_MS - 1000
+    await client.speak(1000)
+    await client.voice.close()
+    assert client.heard()[1] == []
+
+
+async def test_another_format_goes_on() -> None:
+    client = Client()
+    await client.speak(1000)
+    client.format = Format("audio/PCMU", 8000)
+    await client.speak(1000)
+    await client.voice.close()
+    track, pieces = client.heard()
+    assert [piece.kind for piece in pieces] == ["speech", "gap"]
+    assert track.now == client.timeline.time and client.timeline.position == 2000
+
+
+async def test_the_session_of_a_client_ends_with_it() -> None:
+    client = Client()
+    await client.speak(1050)
+    await end(client.ingest, "s", [client.voice], own=True)
+    ends = client.events(EventType.SESSION_ENDED)
+    assert len(ends) == 3 and ends[0].time == max(client.now, client.voice.time)
+    assert sum(len(event.data) for event in client.events()) == 32 * 1050
+
+
+async def test_a_session_that_has_a_name_goes_on() -> None:
+    client = Client()
+    await client.speak(1050)
+    await end(client.ingest, "s", [client.voice], own=False)
+    assert client.events(EventType.SESSION_ENDED) == []
+    assert client.heard()[1][0].end == client.timeline.time
+
+
+async def test_who_said_nothing_leaves_nothing() -> None:
+    client = Client()
+    await end(client.ingest, "s", [client.voice], own=True)
+    assert client.log.topics == {}
+
+
+async def test_a_hint_helps_the_first_utterance() -> None:
+    client = Client()
+    words = {"kind": "vocabulary", "vocabulary": ["Kowalczyk"]}
+    await hint(client.ingest, "s", words, begun=False)
+    (event,) = client.events(EventType.TEXT_MESSAGE)
+    text = text_of(event, stamp=1)
+    assert text and text.terms == ("Kowalczyk",) and text.time <= NOW - EARLIER_MS
+    await hint(client.ingest, "s", {"kind": "note", "text": "It is KX-1."}, begun=True)
+    assert client.events(EventType.TEXT_MESSAGE)[1].time == NOW

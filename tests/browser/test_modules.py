@@ -223,7 +223,7 @@ async def test_tones_below_8_khz_pass_and_others_do_not(blank: Page, rate: int, 
         return [made.length, Math.sqrt(2 * last.reduce((sum, x) => sum + x * x, 0) / last.length)];
     }"""
     length, loud = await run(blank, script, [rate, tone])
-    assert length == pytest.approx(8000, abs=80)
+    assert length == pytest.approx(8000, abs=200)
     assert loud == pytest.approx(1.0 if tone < 8000 else 0.0, abs=0.02)
 
 

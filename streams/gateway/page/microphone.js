@@ -36,7 +36,7 @@ export class Outbox {
   /** The next block for this connection, or null. */
   take() {
     const block = this.#blocks[this.#next - this.#first];
-    if (!block) return null;
+    if (block === undefined) return null;
     this.#next += 1;
     return block;
   }

@@ -96,10 +96,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(tenor: Installation, keys: KeyRing | None = None) -> AsyncIterator[Stage]:
+async def staged(
+    tenor: Installation, keys: KeyRing | None = None, *, longest_session_s: float = 3600
+) -> AsyncIterator[Stage]:
     """A gateway in this process, on topics of its own."""
     await tenor.make_topics()
-    settings, sender = GatewaySettings(port=0), producer(tenor.brokers)
+    settings = GatewaySettings(port=0, longest_session_s=longest_session_s)
+    sender = producer(tenor.brokers)
     kafka, gate = Settings(topic_prefix=tenor.prefix), Gate(settings, keys)
     recogniser = Recogniser(tenor, sender)
     await sender.start()

@@ -33,7 +33,7 @@ from streams.gateway.deepgram_query import BadParameter, Options, options_of
 from streams.gateway.gate import protocol_of
 from streams.gateway.keys import Scope
 from streams.gateway.parts import parts_of
-from streams.gateway.problems import Problem
+from streams.gateway.problems import REASON_BYTES, Problem
 from streams.gateway.voices import (
     Teller,
     Voice,
@@ -221,7 +221,7 @@ class Stream:
             return
         self._over = True
         if self._decoder:
-            with suppress(MediaError):  # what came before it counts
+            with suppress(MediaError, Problem):  # what came before counts
                 await self._write(await asyncio.to_thread(self._decoder.close))
         await end(self._ingest, self._session, self._voices, own=not self._options.session)
 
@@ -241,4 +241,4 @@ class Stream:
         metadata = self._listening.metadata(self._session, self._created, digest)
         await self._teller.tell([metadata])
         code = 1000 if not why else 1008 if why.startswith("DATA") else 1011
-        await self._websocket.close(code, why)
+        await self._websocket.close(code, why.encode()[:REASON_BYTES].decode(errors="ignore"))

@@ -311,6 +311,25 @@ async def test_a_client_that_vanishes_leaves_a_session_that_ends(
         assert sum(len(each.data) for each in chunks) == 32 * 1050
 
 
+async def test_a_session_that_is_too_long_is_ended(
+    installation: Callable[[], Installation],
+) -> None:
+    async with staged(installation(), longest_session_s=1) as stage:
+        async with websockets.connect(stage.url("encoding=linear16&sample_rate=16000")) as socket:
+            for _ in range(3):
+                await socket.send(tone(900))
+            with pytest.raises(ConnectionClosed) as error:
+                await asyncio.wait_for(socket.recv(), PATIENCE_S)
+        assert error.value.rcvd is not None and error.value.rcvd.code == 1008
+        await stage.recogniser.end()
+        async with stage.openai().realtime.connect(extra_query=TRANSCRIPTION) as connection:
+            talk = Talk(connection)
+            await talk.got("session.created")
+            await talk.append(tone(2700, 24_000))
+            (error_,) = await talk.got("error")
+            assert error_.error.code == "too_long" and error_.error.type == "server_error"
+
+
 # --- OpenAI
 
 

@@ -25,6 +25,8 @@ T0 = 1_700_000_000_000
 HOLE_MS = 280
 Message = dict[str, Any]
 HEARD = {"language": "en", "model": "m", "no_speech_probability": 0.0}
+SHORTEST_MS = 3
+"""Of audio in which somebody may speak: what is rounded may be wrong by one."""
 COUNT = 3
 """Words of an utterance."""
 
@@ -62,8 +64,8 @@ class Recogniser:
             self.next = self.at + ahead
         start = self.next if ahead and self.next else self.at
         end = self.until if ahead or not self.next else self.next
-        if start >= end:
-            self.next = None if start >= self.until else self.next
+        if start > end - SHORTEST_MS:
+            self.next = None if start > self.until - SHORTEST_MS else self.next
             return []
         self.revision += 1
         words = self._spoken(self.words + (COUNT if ahead else 0), start)
@@ -84,6 +86,7 @@ class Recogniser:
         if self.at == self.until:
             return []
         end = min(self.at + length, self.until)
+        end = self.until if end > self.until - SHORTEST_MS else end
         if self.next:
             kind, end, self.next = "speech", self.next, None
         span = {"session": "s", "channel": self.channel, "start": self.at, "end": end}
@@ -135,7 +138,7 @@ class Machine(RuleBasedStateMachine):
     def some(self, which: int) -> Recogniser:
         return self.recognisers[which % len(self.recognisers)]
 
-    @rule(ms=st.integers(1, 3000))
+    @rule(ms=st.integers(SHORTEST_MS, 3000))
     def audio(self, ms: int) -> None:
         for index, recogniser in enumerate(self.recognisers):
             recogniser.end += ms

@@ -10,12 +10,12 @@ FUZZ_SECONDS ?= 45
 export UV_HTTP_TIMEOUT = 300
 export UV_NO_PROGRESS = 1
 
-.PHONY: demo test check unit bench-faust demo-call fuzz clean
+.PHONY: demo test check unit browser bench-faust demo-call fuzz clean
 
-demo: $(VENV)/ready  ## play the demo call through a private Kafka and show what comes out
+demo: $(VENV)/ready  ## play the demo call through a private Kafka, on a page and in the terminal
 	@exec $(BIN)/tenor demo $(ARGS)
 
-test: $(VENV)/ready check  ## everything: style, types, all tests on a real Kafka
+test: $(VENV)/ready browser check  ## everything: style, types, all tests on a real Kafka
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/ready  ## style and types
@@ -25,6 +25,13 @@ check: $(VENV)/ready  ## style and types
 
 unit: $(VENV)/ready  ## the tests that need neither Kafka nor models
 	$(BIN)/python -m pytest tests/unit tests/property
+
+browser:  ## Chromium, in which the page is tested: Debian's, where we may install it
+	@command -v chromium > /dev/null || { \
+		echo "installing chromium with apt-get, to test the page in .."; \
+		apt-get install -y -qq chromium > /dev/null 2>&1 \
+			|| { apt-get update -qq && apt-get install -y -qq chromium; } > /dev/null 2>&1 \
+			|| echo "could not: install chromium yourself, or the tests in a browser are skipped"; }
 
 bench-faust: $(VENV)/ready  ## what Faust does on this machine (minutes)
 	$(BIN)/python tests/bench/faust_facts.py $(ARGS)

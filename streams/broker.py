@@ -341,16 +341,21 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _check_free(port: int) -> None:
+def is_free(port: int) -> bool:
+    """Whether a server could listen there on loopback."""
     with socket.socket() as probe:
-        # As Java does it: a connection that has just been closed does not count.
+        # As servers do it: a connection that has just been closed does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise BrokerError(
-                f"port {port} is in use: choose another, or end what listens there"
-            ) from None
+            return False
+    return True
+
+
+def _check_free(port: int) -> None:
+    if not is_free(port):
+        raise BrokerError(f"port {port} is in use: choose another, or end what listens there")
 
 
 def die_with_parent() -> Callable[[], None]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from streams.cli_common import brokers_of, settings_or_exit, told_errors
 from streams.cli_deadletters import deadletters
 from streams.cli_eval import matching, sentiment
-from streams.cli_gateway import gateway, keys
+from streams.cli_gateway import gateway, gateway_settings, keys
 from streams.cli_report import report
 from streams.cli_search import match, search
 from streams.cli_train import train
@@ -270,12 +270,18 @@ def eval_captions(
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("demo-results.json"), show_default=True
 )
-def demo(folder: Path, out: Path) -> None:
-    """Start Kafka and a worker, play a call, show what comes, and measure it."""
+@click.option("--headless", is_flag=True, help="Without the page.")
+def demo(folder: Path, out: Path, headless: bool) -> None:
+    """Start Kafka, a worker and the page, play a call, show what comes, and measure it.
+
+    In a terminal the page stays open afterwards, until Ctrl-C.
+    """
     from streams.demo import run_demo
 
     with told_errors():
-        sys.exit(run_demo(settings_or_exit(), folder, out, Console(highlight=False)))
+        console = Console(highlight=False)
+        port = None if headless else gateway_settings().port
+        sys.exit(run_demo(settings_or_exit(), folder, out, console, port))
 
 
 evaluate.add_command(matching)

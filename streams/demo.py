@@ -1,4 +1,4 @@
-"""The demo: a private Kafka, a worker, a recorded call; everything live, then the figures."""
+"""The demo: a private Kafka, a worker, a gateway, a recorded call; all live, then the figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,11 @@ from pathlib import Path
 from rich.console import Console
 
 from streams import watch
-from streams.broker import Broker
+from streams.broker import Broker, is_free
 from streams.clock import now_ms
 from streams.connection import Connection
 from streams.events import Event, EventType, Topics
-from streams.processes import WorkerProcess
+from streams.processes import GatewayProcess, ProcessError, WorkerProcess
 from streams.replay import Script, load, replay
 from streams.report import Report, print_report
 from streams.settings import Settings
@@ -30,26 +32,60 @@ PATIENCE_S = 60.0
 """How long after the end of the call its last result may take."""
 
 
-def run_demo(settings: Settings, folder: Path, out: Path, console: Console) -> int:
-    """Runs everything; returns the exit status. All processes are ended, whatever happens."""
+OPEN = dict.fromkeys(
+    (f"TENOR_GATEWAY_{each}" for each in ("KEYS_FILE", "TLS_CERTIFICATE", "TLS_KEY", "ORIGINS")), ""
+) | {"TENOR_GATEWAY_HOST": "127.0.0.1"}
+"""The demo's gateway is for who sits here, whatever is configured for another."""
+
+
+def run_demo(
+    settings: Settings, folder: Path, out: Path, console: Console, page_port: int | None
+) -> int:
+    """Runs everything; returns the exit status. All processes are ended, whatever happens.
+
+    With a port there is a page on it, or on a free one if it is taken (or 0), which stays open for
+    whoever sits at a terminal.
+    """
     script = load([folder])
     # A SIGTERM shall clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     folder_of_run = RUN / f"demo-{os.getpid()}"
     try:
-        with broker(settings, folder_of_run, console) as (brokers, environment):
+        with contextlib.ExitStack() as stack:
+            brokers, environment = stack.enter_context(broker(settings, folder_of_run, console))
             asyncio.run(ensure_topics(brokers, settings))
-            with worker(environment, folder_of_run, console) as process:
-                report = asyncio.run(_play(settings, brokers, script, process, console))
+            process = stack.enter_context(worker(environment, folder_of_run, console))
+            page = None
+            if page_port is not None:
+                page = stack.enter_context(gateway(page_port, environment, folder_of_run, console))
+            report = Report(f"demo-{uuid.uuid4().hex[:8]}")
+            console.print(f"\nplaying {script.seconds:.0f} s, session {report.session}")
+            if page:
+                console.print(f"look at it on {page.url}/#/s/{report.session}")
+            asyncio.run(_play(settings, brokers, script, report, console))
+            if process.ended:
+                console.print("the worker has ended by itself", style="red")
+            results = report.results(script)
+            out.write_text(json.dumps(results, indent=2) + "\n")
+            print_report(results, console)
+            console.print(f"written to {out}")
+            if page and sys.stdin.isatty():
+                _stay(page, process, console)
     except KeyboardInterrupt:
         console.print("\nstopped; everything that was started has been ended")
         return 130
     shutil.rmtree(folder_of_run, ignore_errors=True)
-    results = report.results(script)
-    out.write_text(json.dumps(results, indent=2) + "\n")
-    print_report(results, console)
-    console.print(f"written to {out}")
     return 0 if report.complete else 1
+
+
+def _stay(page: GatewayProcess, process: WorkerProcess, console: Console) -> None:
+    """Until Ctrl-C. Raises ProcessError: one of them has ended by itself."""
+    console.print(f"\nThe page stays open: try your microphone on {page.url}/ - Ctrl-C ends it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        while not (page.ended or process.ended):
+            time.sleep(0.5)
+        which = page if page.ended else process
+        raise ProcessError(f"the {which.name} has ended by itself; its log is {which.log}")
 
 
 @contextlib.contextmanager
@@ -79,32 +115,40 @@ def worker(environment: dict[str, str], folder: Path, console: Console) -> Itera
         process.stop()
 
 
+@contextlib.contextmanager
+def gateway(
+    port: int, environment: dict[str, str], folder: Path, console: Console
+) -> Iterator[GatewayProcess]:
+    """A gateway that anybody on this machine may use, from ready to ended."""
+    process = GatewayProcess.start(
+        folder / "gateway.log", {**environment, **OPEN}, port=port if is_free(port) else 0
+    )
+    try:
+        process.ready()
+        console.print(f"gateway is ready; live sessions on {process.url}/")
+        yield process
+    finally:
+        process.stop()
+
+
 async def _play(
-    settings: Settings,
-    brokers: Connection,
-    script: Script,
-    process: WorkerProcess,
-    console: Console,
-) -> Report:
+    settings: Settings, brokers: Connection, script: Script, report: Report, console: Console
+) -> None:
+    """Fills the report."""
     topics = Topics.of(settings.topic_prefix)
-    session = f"demo-{uuid.uuid4().hex[:8]}"
-    report = Report(session)
-    console.print(f"\nplaying {script.seconds:.0f} s, session {session}\n")
+    console.print()
     listening = asyncio.Event()
     watching = asyncio.create_task(_watch(brokers, topics, report, console, listening))
     await asyncio.wait(
         [watching, asyncio.create_task(listening.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     report.start = now_ms()
-    report.events_in = await replay(script, brokers, topics, session, start=report.start)
+    report.events_in = await replay(script, brokers, topics, report.session, start=report.start)
     try:
         await asyncio.wait_for(watching, PATIENCE_S)
         report.complete = True
     except TimeoutError:
         console.print(f"not every result came within {PATIENCE_S:g} s", style="red")
-    if process.ended:
-        console.print("the worker has ended by itself", style="red")
-    return report
 
 
 async def _watch(

@@ -1,4 +1,4 @@
-"""Worker processes as a supervisor starts and ends them: for the demo, the tests and `prove`."""
+"""Workers and gateways as a supervisor runs them: for the demo, the tests and `prove`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from streams.broker import die_with_parent, free_ports
 from streams.errors import UserError
@@ -25,43 +25,21 @@ CLI = (sys.executable, "-m", "streams.cli")
 
 
 class ProcessError(UserError):
-    """A worker process ended or did not get ready; the message quotes the end of its log."""
+    """A process ended or did not get ready; the message quotes the end of its log."""
 
 
 @dataclass(eq=False)
-class WorkerProcess:
-    """A worker, the port of its metrics, and the file that it writes its log to."""
+class TenorProcess:
+    """A process with /readyz and /metrics on `port`, and the file that it writes its log to.
+
+    It hears nothing of a Ctrl-C, and ends with the thread that started it.
+    """
+
+    name: ClassVar[str]
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
-
-    @classmethod
-    def start(
-        cls,
-        log: Path,
-        settings: Mapping[str, str],
-        *,
-        agents: Iterable[str] = AGENTS,
-        command: Sequence[str] = CLI,
-    ) -> Self:
-        """Starts a worker, which is not ready yet; `settings` go over those of the environment.
-
-        It hears nothing of a Ctrl-C, and ends with the thread that calls this.
-        """
-        port = free_ports(1)[0]
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "worker", "--agents", ",".join(agents)],
-                env={**os.environ, **settings, "TENOR_METRICS_PORT": str(port)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509  (one call of libc, no lock)
-            )
-        return cls(process, port, log)
 
     @property
     def ended(self) -> bool:
@@ -85,11 +63,11 @@ class WorkerProcess:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.ended:
-                raise ProcessError(f"the worker ended; {self._tail()}")
+                raise ProcessError(f"the {self.name} ended; {self._tail()}")
             if self.works:
                 return
             time.sleep(0.1)
-        raise ProcessError(f"the worker was not ready after {timeout_s:g} s; {self._tail()}")
+        raise ProcessError(f"the {self.name} was not ready after {timeout_s:g} s; {self._tail()}")
 
     def get(self, path: str) -> str:
         """What it answers at `/path`. Raises OSError."""
@@ -113,3 +91,65 @@ class WorkerProcess:
     def _tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-TAIL:]
         return "\n".join([f"the end of {self.log}:", *lines])
+
+
+@dataclass(eq=False)
+class WorkerProcess(TenorProcess):
+    """A worker."""
+
+    name = "worker"
+
+    @classmethod
+    def start(
+        cls,
+        log: Path,
+        settings: Mapping[str, str],
+        *,
+        agents: Iterable[str] = AGENTS,
+        command: Sequence[str] = CLI,
+    ) -> Self:
+        """Starts one, which is not ready yet; `settings` go over those of the environment."""
+        port = free_ports(1)[0]
+        arguments = [*command, "worker", "--agents", ",".join(agents)]
+        return cls(_start(arguments, {**settings, "TENOR_METRICS_PORT": str(port)}, log), port, log)
+
+
+@dataclass(eq=False)
+class GatewayProcess(TenorProcess):
+    """A gateway, which serves on `serving`."""
+
+    name = "gateway"
+
+    serving: int
+
+    @classmethod
+    def start(cls, log: Path, settings: Mapping[str, str], *, port: int = 0) -> Self:
+        """Starts one on a port, or any that is free; else as a worker."""
+        free, metrics = free_ports(2)
+        ports = {
+            "TENOR_GATEWAY_PORT": str(port or free),
+            "TENOR_GATEWAY_METRICS_PORT": str(metrics),
+        }
+        process = _start([*CLI, "gateway"], {**ports, **settings}, log)
+        return cls(process, metrics, log, port or free)
+
+    @property
+    def url(self) -> str:
+        """Of its page, if it has no TLS."""
+        return f"http://127.0.0.1:{self.serving}"
+
+
+def _start(
+    arguments: Sequence[str], settings: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            arguments,
+            env={**os.environ, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509  (one call of libc, no lock)
+        )

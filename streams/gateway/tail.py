@@ -27,6 +27,8 @@ log = logging.getLogger("tenor.gateway")
 
 AGAIN_S: Final = 1.0
 """Before Kafka is tried once more."""
+LOOK_S: Final = 1.0
+"""Between two looks at how far it is, and whether there are more logs."""
 GROWTH_MS: Final = 30_000
 """How old may be what is known of the number of partitions."""
 SILENT_S: Final = 10.0
@@ -99,12 +101,15 @@ class Tail:
         async with records.reader(self._brokers, **options) as consumer:
             await self._place(consumer, count)
             self._why_not, self._heard = "", now_ms()
+            clock = asyncio.get_running_loop().time
             while not self._grown(consumer):
-                found = await consumer.getmany(timeout_ms=1000)
-                for number, record in enumerate(chain(*found.values()), 1):
-                    self.take(record)
-                    if number % AT_ONCE == 0:
-                        await asyncio.sleep(0)
+                until = clock() + LOOK_S
+                while clock() < until:
+                    found = await consumer.getmany(timeout_ms=1000)
+                    for number, record in enumerate(chain(*found.values()), 1):
+                        self.take(record)
+                        if number % AT_ONCE == 0:
+                            await asyncio.sleep(0)
                 self._measure(consumer)
 
     async def _place(self, consumer: AIOKafkaConsumer, count: int) -> None:

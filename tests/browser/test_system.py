@@ -2,84 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest_asyncio
 from playwright.async_api import expect
 
-from streams.broker import free_ports
 from streams.clock import now_ms
 from streams.connection import Connection
-from streams.events import Event, EventType, Topics
+from streams.events import Event, EventType
 from tests.browser.conftest import Opened
 from tests.browser.made import Call
 from tests.browser.stage import PICTURES
+from tests.browser.system import System, system
 from tests.browser.test_connection import network
 from tests.browser.test_session import said, texts_of
-from tests.harness import Installation, eventually
-
-READY_S = 240
-
-
-@dataclass
-class Gateway:
-    """`tenor gateway` on some topics, which may be ended and started again."""
-
-    tenor: Installation
-    log: Path
-    ports: list[int] = field(default_factory=lambda: list(free_ports(2)))
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports[0]}"
-
-    async def start(self) -> None:
-        self._spawn()
-        await eventually(self._ready, READY_S)
-
-    def _spawn(self) -> None:
-        port, metrics = map(str, self.ports)
-        settings = {"TENOR_GATEWAY_PORT": port, "TENOR_GATEWAY_METRICS_PORT": metrics}
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "gateway"],
-                env={**os.environ, **self.tenor.settings, **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    async def kill(self) -> None:
-        if self.process:
-            self.process.kill()
-            await asyncio.to_thread(self.process.wait)
-
-    def _ready(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.ports[1]}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
+from tests.harness import Installation
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def gateway(kafka: Connection, tmp_path: Path) -> AsyncIterator[Gateway]:
-    prefix = f"page{now_ms()}."
-    made = Gateway(
-        Installation(kafka, Topics.of(prefix), prefix, tmp_path), tmp_path / "gateway.log"
-    )
-    await made.start()
-    yield made
-    await made.kill()
+async def gateway(kafka: Connection, tmp_path: Path) -> AsyncIterator[System]:
+    async with system(kafka, tmp_path) as made:
+        yield made
 
 
 async def write(tenor: Installation, events: list[Event]) -> None:
@@ -109,7 +53,7 @@ def picture(recognized: Event) -> Event:
 
 
 async def test_a_call_by_way_of_kafka(
-    gateway: Gateway, opened: Opened, complaints: list[str], tmp_path: Path
+    gateway: System, opened: Opened, complaints: list[str], tmp_path: Path
 ) -> None:
     """Half of it, a reload, the gateway is killed, the other half, another gateway: the page has
     all words, each once; picture, captions as a file and report are what Kafka has."""

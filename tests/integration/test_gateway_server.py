@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import ssl
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,65 +19,46 @@ from aiokafka import ConsumerRecord
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from streams.broker import free_ports
 from streams.events import Event, EventType
 from streams.gateway import keys
 from streams.gateway.keys import Caller, Scope
+from streams.processes import READY_S, GatewayProcess
 from tests.harness import Installation, events, eventually
 
-READY_S = 240.0
 SECOND = bytes(32_000)
 """Of silence, as linear16 at 16 kHz."""
 
 
 @dataclass
 class Gateway:
-    """A running `tenor gateway`."""
+    """A running `tenor gateway`, and what its clients trust if it has TLS."""
 
-    process: subprocess.Popen[bytes]
-    port: int
-    metrics: int
-    log: Path
+    running: GatewayProcess
     tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self.tls else ''}://localhost:{self.port}"
+        return f"http{'s' if self.tls else ''}://localhost:{self.running.serving}"
 
     @property
     def ws(self) -> str:
-        return f"ws{'s' if self.tls else ''}://localhost:{self.port}"
+        return f"ws{'s' if self.tls else ''}://localhost:{self.running.serving}"
 
-    def get(
-        self, path: str, headers: Mapping[str, str] | None = None, *, port: int | None = None
-    ) -> httpx.Response:
-        """An answer; of the metrics port if that is given."""
-        base = self.url if port is None else f"http://127.0.0.1:{port}"
-        return httpx.get(base + path, headers=headers, timeout=60, verify=self.tls or True)
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return httpx.get(self.url + path, headers=headers, timeout=60, verify=self.tls or True)
 
-    def shown(self) -> str:
-        """The metrics."""
-        return self.get("/metrics", port=self.metrics).text
-
-    @property
-    def ready(self) -> bool:
-        try:
-            return self.get("/readyz", port=self.metrics).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def until_ready(self) -> None:
-        deadline = time.monotonic() + READY_S
-        while not self.ready:
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
+    async def until_ready(self) -> None:
+        await asyncio.to_thread(self.running.ready)
 
     def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+        self.running.process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> int:
-        return await asyncio.to_thread(self.process.wait, 120)
+        return await asyncio.to_thread(self.running.process.wait, 120)
+
+    def said(self) -> str:
+        """Its log."""
+        return self.running.log.read_text()
 
 
 Start = Callable[..., Gateway]
@@ -91,34 +68,18 @@ Start = Callable[..., Gateway]
 def start(installation: Callable[[], Installation], tmp_path: Path) -> Iterator[Start]:
     """Starts gateways on topics of their own; `more` are settings."""
     tenor = installation()
-    started: list[Gateway] = []
+    started: list[GatewayProcess] = []
 
     def make(tls: ssl.SSLContext | None = None, **more: str) -> Gateway:
-        port, metrics = free_ports(2)
+        settings = {**tenor.settings, "TENOR_LOG_LEVEL": "DEBUG", **more}
         log = tmp_path / f"gateway-{len(started)}.log"
-        settings: Mapping[str, str] = {
-            **tenor.settings,
-            "TENOR_GATEWAY_PORT": str(port),
-            "TENOR_GATEWAY_METRICS_PORT": str(metrics),
-            "TENOR_LOG_LEVEL": "DEBUG",
-            **more,
-        }
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "gateway"],
-                env={**os.environ, **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        started.append(Gateway(process, port, metrics, log, tls))
-        return started[-1]
+        started.append(GatewayProcess.start(log, settings))
+        return Gateway(started[-1], tls)
 
     make.tenor = tenor  # type: ignore[attr-defined]
     yield make
     for each in started:
-        each.process.kill()
-        each.process.wait()
+        each.kill()
 
 
 def tenor_of(start: Start) -> Installation:
@@ -157,7 +118,7 @@ async def test_it_drains_and_loses_nothing(start: Start) -> None:
     call = b"".join(n.to_bytes(2, "little") for n in range(20 * 16_000 // 8)) * 8
     path = "/v1/sessions/my-call/audio?channel=customer"
     gateway = start(TENOR_GATEWAY_NOTICE_S="0.5")
-    await asyncio.to_thread(gateway.until_ready)
+    await gateway.until_ready()
     async with (
         connect(gateway.ws + path) as sender,
         connect(f"{gateway.ws}/v1/sessions/my-call/results") as follower,
@@ -167,7 +128,7 @@ async def test_it_drains_and_loses_nothing(start: Start) -> None:
         sending = asyncio.create_task(send_all(sender, call))
         last_ack = await told(sender, "ack")
         gateway.terminate()
-        await eventually(lambda: not gateway.ready)
+        await eventually(lambda: not gateway.running.works)
         messages = await until_closed(sender)
         await until_closed(follower)
         await until_closed(idle)
@@ -183,7 +144,7 @@ async def test_it_drains_and_loses_nothing(start: Start) -> None:
     assert len(before) == position // 100, "what is in the log was confirmed, and the reverse"
 
     other = start()
-    await asyncio.to_thread(other.until_ready)
+    await other.until_ready()
     again = f"{path}&start={last_ack['start']}&sequence={last_ack['sequence']}"
     async with connect(other.ws + again) as sender:
         await told(sender, "ready")
@@ -198,7 +159,7 @@ async def test_it_drains_and_loses_nothing(start: Start) -> None:
     assert b"".join(each.data for each in chunks) == call
 
     for each in (gateway, other):
-        text = each.log.read_text()
+        text = each.said()
         assert "my-call" not in text
         assert "Traceback" not in text
 
@@ -221,7 +182,7 @@ async def test_tls_and_keys(start: Start, tmp_path: Path) -> None:
         TENOR_GATEWAY_TLS_CERTIFICATE=str(tmp_path / "gateway.pem"),
         TENOR_GATEWAY_KEYS_FILE=str(file),
     )
-    await asyncio.to_thread(gateway.until_ready)
+    await gateway.until_ready()
     with pytest.raises(httpx.TransportError):
         replace(gateway, tls=None).get("/openapi.json")
     path = "/v1/sessions/acme%2Fcall/results"
@@ -256,26 +217,26 @@ async def test_tls_and_keys(start: Start, tmp_path: Path) -> None:
         keys.revoke(file, "phones")
         await until_closed(socket)
         assert socket.close_code == 1008
-    text = gateway.log.read_text()
+    text = gateway.said()
     assert not [key for key in (phones, reader) if key in text]
 
 
 async def test_it_says_how_it_does(start: Start) -> None:
     gateway = start()
-    await asyncio.to_thread(gateway.until_ready)
-    assert gateway.get("/livez", port=gateway.metrics).text == "ok\n"
-    assert gateway.get("/readyz", port=gateway.metrics).text == "ok\n"
+    await gateway.until_ready()
+    assert gateway.running.get("livez") == "ok\n"
+    assert gateway.running.get("readyz") == "ok\n"
     gateway.get("/v1/nothing")
     async with connect(f"{gateway.ws}/v1/sessions/my-call/audio?channel=customer") as socket:
         await told(socket, "ready")
         await socket.send(SECOND)
         await told(socket, "ack")
-        shown = gateway.shown()
+        shown = gateway.running.get("metrics")
     assert 'tenor_gateway_live{scope="ingest"} 1.0' in shown
     assert 'method="GET",route="other",status="404"' in shown
     assert "tenor_event_loop_lag_seconds_count" in shown
     assert "my-call" not in shown
-    await eventually(lambda: 'live{scope="ingest"} 0.0' in gateway.shown())
+    await eventually(lambda: 'live{scope="ingest"} 0.0' in gateway.running.get("metrics"))
     gateway.terminate()
     assert await gateway.ended() == 0
 
@@ -284,7 +245,7 @@ async def test_two_gateways_are_one(start: Start) -> None:
     """What comes in at one goes out at the other."""
     one, other = start(), start()
     for each in (one, other):
-        await asyncio.to_thread(each.until_ready)
+        await each.until_ready()
     async with httpx.AsyncClient(timeout=60) as client:
         sent = await client.post(
             f"{one.url}/v1/sessions/my-call/text?channel=customer",
@@ -314,7 +275,7 @@ def test_what_cannot_be_is_told_in_one_line(
     keys.add(tmp_path / "keys.json", Caller("page", frozenset({Scope.READ})), "")
     more = {n: s.replace("KEYS", str(tmp_path / "keys.json")) for n, s in settings.items()}
     gateway = start(**more)
-    assert gateway.process.wait(timeout=READY_S) == 1
-    last = gateway.log.read_text().splitlines()[-1]
+    assert gateway.running.process.wait(timeout=READY_S) == 1
+    last = gateway.said().splitlines()[-1]
     assert last.startswith("Error: ")
     assert told in last

@@ -58,7 +58,7 @@ def test_no_cursor(text: str) -> None:
 
 def test_it_is_short() -> None:
     assert len(str(Cursor({5: (1_000_000, 200_000)}))) <= 12
-    assert len(str(Cursor(dict.fromkeys(range(6), (1000000, 200000)), whole=True))) <= 64
+    assert len(str(Cursor(dict.fromkeys(range(6), (1_000_000, 200_000)), whole=True))) <= 64
     large = Cursor(dict.fromkeys(range(1000), (10**12, 10**12)), whole=True)
     assert len(str(large)) < LONGEST
     assert Cursor.parse(str(large)) == large

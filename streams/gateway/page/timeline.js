@@ -264,7 +264,7 @@ export class Timeline {
     const lane = this.#lane(kind, title, notes, height, voice.name);
     lane.draw = (pen, space) => {
       const reach = lanes[kind](pen, { scale: this.#scale, height: space, voice });
-      if (reach) say(this.reach, reach < 1 ? `height: ${percent(reach)}` : '');
+      if (reach) say(this.reach, reach < 1 ? `full height: ${percent(reach)}` : '');
     };
     lane.read = (time) => {
       const shares = voice.at(time ?? Infinity)?.[kind] ?? {};

@@ -23,7 +23,7 @@ from streams.codec import DEFAULT_LIMITS, MIB
 from streams.connection import Connection
 from streams.events import CodecError, Event, EventType, Topics
 from streams.media import MediaError
-from streams.messages import Typed, text_message
+from streams.messages import Typed, TypedTexts
 from streams.results import (
     PROVISIONAL,
     CaptionFinal,
@@ -139,17 +139,11 @@ async def read_texts(
     brokers: Connection, topics: Topics, session: str, span: Span
 ) -> tuple[list[Typed], int]:
     """What was typed in a session, in order of time, and how many texts were more than is held."""
-    texts, free, left_out = dict[str, Typed](), TEXTS, 0
+    texts = TypedTexts(TEXTS)
     async for event in _sent(brokers, topics.text, session, span, EventType.TEXT_MESSAGE):
         with contextlib.suppress(CodecError):
-            message = text_message(event)
-            fits = len(event.data) <= free
-            if event.id not in texts and fits:
-                free -= len(event.data)
-                channel = message.speaker or event.channel
-                texts[event.id] = Typed(event.id, event.time, channel, message)
-            left_out += not fits
-    return sorted(texts.values(), key=lambda each: (each.time, each.id)), left_out
+            texts.add(event)
+    return texts.in_order(), texts.left_out
 
 
 async def read_pictures(

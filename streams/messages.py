@@ -45,6 +45,32 @@ class Typed:
     message: TextMessage
 
 
+class TypedTexts:
+    """Texts of a session, each once, as many as fit; `left_out` counts those that do not."""
+
+    def __init__(self, room: int) -> None:
+        """`room` is for the values of the events, in bytes."""
+        self.left_out = 0
+        self._room = room
+        self._texts: dict[str, Typed] = {}
+
+    def add(self, event: Event) -> None:
+        """Raises CodecError as `text_message`."""
+        if event.id in self._texts:
+            return
+        message, size = text_message(event), len(event.data)
+        if size > self._room:
+            self.left_out += 1
+            return
+        self._room -= size
+        channel = message.speaker or event.channel
+        self._texts[event.id] = Typed(event.id, event.time, channel, message)
+
+    def in_order(self) -> list[Typed]:
+        """By time."""
+        return sorted(self._texts.values(), key=lambda each: (each.time, each.id))
+
+
 def text_message(event: Event) -> TextMessage:
     """Reads the value of a text event: `text/plain` (UTF-8) or JSON, unknown fields ignored.
 

@@ -17,7 +17,7 @@ from streams.clock import now_ms
 from streams.events import TYPES_OF_TOPIC, CodecError, EventType
 from streams.gateway.seam import Place
 from streams.gateway.shelf import Replay, Shelf
-from streams.messages import Typed, text_message
+from streams.messages import Typed, TypedTexts
 
 SESSIONS: Final = 100
 """Of which it is known what was typed."""
@@ -41,7 +41,7 @@ class Texts:
             self._known.popitem(last=False)
         async with known.lock:
             await self._read(known, session.encode(), since)
-        return sorted(known.texts.values(), key=lambda each: (each.time, each.id))
+        return known.texts.in_order()
 
     async def _read(self, known: _Known, key: bytes, since: int) -> None:
         count = (await self._shelf.partitions()).get(self._topic, 0)
@@ -65,10 +65,9 @@ class _Known:
     """The texts of a session, and how far they were read."""
 
     def __init__(self) -> None:
-        self.texts: dict[str, Typed] = {}
+        self.texts = TypedTexts(LARGEST)
         self.read: dict[Place, int] = {}
         self.lock = asyncio.Lock()
-        self._size = 0
 
     def add(self, record: ConsumerRecord) -> None:
         with suppress(CodecError):
@@ -79,9 +78,5 @@ class _Known:
                 now=now_ms(),
                 accept=TYPES_OF_TOPIC["text"],
             )
-            if event.type is not EventType.TEXT_MESSAGE or event.id in self.texts:
-                return
-            message, self._size = text_message(event), self._size + len(event.data)
-            if self._size <= LARGEST:
-                channel = message.speaker or event.channel
-                self.texts[event.id] = Typed(event.id, event.time, channel, message)
+            if event.type is EventType.TEXT_MESSAGE:
+                self.texts.add(event)

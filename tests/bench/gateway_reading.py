@@ -16,8 +16,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,8 +26,8 @@ from streams.broker import Broker
 from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import Topics
-from streams.processes import GatewayProcess
 from streams.results import CaptionFinal, Word, result_event
+from tests.bench.gateway_sending import running
 from tests.harness import eventually
 
 SETTLE_S = 20
@@ -114,17 +112,6 @@ async def measure(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     return {name: round(value, 2) for name, value in figures.items()}
-
-
-@contextmanager
-def running(brokers: str, folder: Path) -> Iterator[GatewayProcess]:
-    settings = {"TENOR_BROKERS": brokers, "TENOR_TOPIC_PREFIX": "bench."}
-    process = GatewayProcess.start(folder / "gateway.log", settings)
-    try:
-        process.ready()
-        yield process
-    finally:
-        process.stop()
 
 
 def main() -> None:

@@ -102,6 +102,45 @@ async def test_a_voice_arrives_whole_though_the_gateway_goes(
     network(complaints)
 
 
+RECORDING = """
+async ({ address, seconds }) => {
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: { autoGainControl: false } });
+  const socket = new WebSocket(address);
+  const recorder = new MediaRecorder(stream, { mimeType: 'audio/webm;codecs=opus' });
+  const told = [];
+  socket.onmessage = ({ data }) => told.push(JSON.parse(data));
+  recorder.ondataavailable = async ({ data }) => socket.send(await data.arrayBuffer());
+  await new Promise((opened) => { socket.onopen = opened; });
+  recorder.start(200);
+  await new Promise((over) => setTimeout(over, seconds * 1000));
+  await new Promise((stopped) => { recorder.onstop = stopped; recorder.stop(); });
+  await new Promise((sent) => setTimeout(sent, 200));
+  socket.send(JSON.stringify({ type: 'close' }));
+  await new Promise((closed) => { socket.onclose = closed; });
+  return told;
+}
+"""
+
+
+async def test_what_a_browser_records_is_decoded(stage: Stage, tmp_path: Path) -> None:
+    """WebM with Opus as Chromium's MediaRecorder makes it, in pieces, by any page's own socket."""
+    file = tmp_path / "voice.wav"
+    file.write_bytes(_wav(tone_of(60.0)))
+    async with browsing(f"--use-file-for-fake-audio-capture={file}") as browser:
+        page = await browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        await page.goto(stage.url, timeout=PATIENCE_MS)
+        query = "channel=customer&encoding=webm"
+        address = f"{stage.url.replace('http', 'ws')}/v1/sessions/recorded/audio?{query}"
+        told = await page.evaluate(RECORDING, {"address": address, "seconds": 3})
+    assert told[0]["type"] == "ready"
+    assert told[-1]["type"] == "closed"
+    assert 2500 < told[-1]["confirmed_ms"] < 4000
+    chunks = of(stage, "audio", "recorded")
+    assert [event.sequence for event in chunks] == list(range(len(chunks)))
+    assert heard(chunks, 440) > 0.5
+
+
 def heard(chunks: Sequence[Event], tone: float) -> float:
     """The share of a tone in the loudness."""
     samples = np.frombuffer(b"".join(each.data for each in chunks), "<i2").astype(float)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import soundfile
 from playwright.async_api import Page, expect
 
 from streams.connection import Connection
-from streams.events import EventType, Topics
+from streams.events import Topics
+from streams.history import read_history
 from streams.replay import load, replay
 from streams.report import word_error_rate
+from streams.results import CaptionFinal
 from tests.browser.conftest import PATIENCE_MS, Opened, browsing, listen, shoot
 from tests.browser.system import System, system
 from tests.browser.test_sending import begin
-from tests.harness import events
 
 MIC_S = 18.5
 """How much of the demo call is spoken into the microphone."""
@@ -42,13 +42,10 @@ async def spoken(page: Page) -> list[str]:
 
 
 async def captions(tenor: System, session: str) -> list[dict[str, Any]]:
-    """The final captions of a session that has ended, in order of time."""
-    found = {each.id: each for each in events(await tenor.tenor.read(["recognition"], s=2))}
-    finals = [
-        json.loads(each.data)
-        for each in found.values()
-        if each.session == session and each.type is EventType.CAPTION_FINAL
-    ]
+    """The final captions that Kafka has of a session, in order of time."""
+    topics = Topics.of(tenor.tenor.prefix)
+    history = await read_history(tenor.tenor.brokers, topics, session)
+    finals = [each.model_dump() for each in history.results if isinstance(each, CaptionFinal)]
     return sorted(finals, key=lambda each: (each["start"], each["channel"]))
 
 

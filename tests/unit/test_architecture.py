@@ -54,6 +54,16 @@ PURE = {
     "streams/session_report/sections.py",
     "streams/session_report/gallery.py",
     "streams/session_report/page.py",
+    "streams/gateway/cursor.py",
+    "streams/gateway/seam.py",
+    "streams/gateway/summaries.py",
+    "streams/gateway/problems.py",
+    "streams/gateway/resuming.py",
+    "streams/gateway/positions.py",
+    "streams/gateway/deepgram_query.py",
+    "streams/gateway/deepgram_messages.py",
+    "streams/gateway/openai_session.py",
+    "streams/gateway/openai_messages.py",
 }
 """Functions of what they are given: no I/O and no clock."""
 
@@ -75,6 +85,9 @@ ONLY_IN = {
     "transformers": {"models/towers.py"},
     "cv2": {"models/"},
     "silero_vad": {"models/"},
+    "fastapi": {"streams/gateway/"},
+    "uvicorn": {"streams/gateway/"},
+    "av": {"streams/gateway/decoding.py"},  # where FFmpeg's memory is bounded
 }
 
 ROOTS = {

@@ -22,7 +22,7 @@ export function words({ said, final }, doubts) {
   if (!doubts) return [said.text];
   return said.words.flatMap(({ text, probability }) => [
     probability < DOUBT
-      ? h('span', { class: 'doubt', 'data-much': probability < MUCH_DOUBT, title: percent(probability) }, text.trim())
+      ? h('span', { class: 'doubt', 'data-much': probability < MUCH_DOUBT, title: percent(probability) }, text.trim(), h('span', { class: 'unseen' }, ` (${percent(probability)} sure)`))
       : h('span', { title: percent(probability) }, text.trim()),
     ' ',
   ]);
@@ -119,6 +119,11 @@ export class Captions {
   toEnd() {
     this.#follows = true;
     this.#bottom();
+  }
+
+  /** Something was added below. */
+  settle() {
+    if (this.#follows) this.#bottom();
   }
 
   #show(item) {

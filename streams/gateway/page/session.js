@@ -146,6 +146,7 @@ export class SessionView {
     );
     this.over.append(h('h3', {}, 'The session has ended'), h('ul', {}, lines));
     this.over.hidden = false;
+    this.captions.settle();
   }
 
   #doubt(wanted) {

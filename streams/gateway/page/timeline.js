@@ -167,7 +167,7 @@ export class Timeline {
     this.#drawn = performance.now();
     const { channels, origin, voices } = this.#conversation;
     const judged = channels.filter((name) => voices.get(name).windows.length);
-    this.#speaker ??= judged[0] ?? null;
+    this.#speaker ??= judged.find((name) => name.startsWith('customer')) ?? judged[0] ?? null;
     const shown = JSON.stringify([judged, this.#speaker, this.#conversation.shares.map(({ name }) => name)]);
     if (shown !== this.#shown) this.#arrange(judged);
     this.#shown = shown;

@@ -37,6 +37,7 @@ TOPIC_TITLES: Final = {
 }
 TYPE_TITLES: Final = {
     EventType.AUDIO_CHUNK: "A piece of audio, of one channel or several",
+    EventType.AUDIO_CUT: "What the channel has said up to here is an utterance, whatever follows",
     EventType.TEXT_MESSAGE: "Typed text",
     EventType.IMAGE_FRAME: "A picture",
     EventType.SESSION_ENDED: "No more events of the session come on this topic",

@@ -40,7 +40,8 @@ class Chunk:
 
     `sequence` counts the channel's chunks one by one, if the producer does; `offset` and `stamp`
     are the record's in the log; `skip` samples before these were done before a restart, or if it
-    is negative, so many are lost before these; `source` is the caller's own.
+    is negative, so many are lost before these; `source` is the caller's own. A `cut` has no audio,
+    and ends the piece that is under way.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Chunk:
     sequence: int | None = None
     skip: int = 0
     source: object = None
+    cut: bool = False
 
     @property
     def end(self) -> int:
@@ -116,7 +118,8 @@ class Late(Exception):  # noqa: N818  (an answer, not a fault)
 class Track:
     """One channel. Use: `offer` a chunk; while `advance` gives audio, let the voice-activity
     detector score it and `hear` that; take `pieces` whenever some are there, and `settle` each when
-    it was delivered, in order.
+    it was delivered, in order. What is `late`, or `spent` (cuts where nothing was under way), is
+    done.
 
     `ear` is the state of the detector, None where it starts afresh, as it does with every piece.
     Samples are counted through; a stretch of them that begins at a whole ms is anchored there.
@@ -127,6 +130,7 @@ class Track:
     resume: Mark | None = None
     pieces: deque[Piece] = field(default_factory=deque)
     late: list[Late] = field(default_factory=list)
+    spent: list[Chunk] = field(default_factory=list)
     ear: Floats | None = None
     segmenter: Segmenter = field(init=False)
     held: list[Chunk] = field(default_factory=list)
@@ -189,7 +193,7 @@ class Track:
         done until the next chunk comes. Flush: what is missing will not come."""
         while True:
             frames = self.segmenter.unscored()
-            if len(frames) >= LISTEN or (len(frames) and self._at_gap(flush)):
+            if len(frames) >= LISTEN or (len(frames) and self._at_seam(flush)):
                 return frames
             if not self._ready(flush):
                 return frames if flush and len(frames) else None
@@ -276,8 +280,12 @@ class Track:
         follows = self._sequence is not None and chunk.sequence == self._sequence + 1
         return waited or follows or not self._missing(chunk)
 
-    def _at_gap(self, flush: bool) -> bool:
-        return self._ready(flush) and self._missing(self.held[0]) > JITTER_MS
+    def _at_seam(self, flush: bool) -> bool:
+        """Whether the piece under way ends before the next chunk."""
+        if not self._ready(flush):
+            return False
+        chunk = self.held[0]
+        return chunk.cut or self._missing(chunk) > JITTER_MS
 
     def _missing(self, chunk: Chunk) -> int:
         """Milliseconds that seem to be missing before a chunk."""
@@ -288,6 +296,9 @@ class Track:
         return ahead if ahead > (SLACK_MS if jumped else JITTER_MS) else 0
 
     def _place(self, chunk: Chunk) -> None:
+        if chunk.cut:
+            self._cut(chunk)
+            return
         missing, lost = self._missing(chunk), max(0, -chunk.skip)
         if self._anchor is None:
             self._begin(max(chunk.time, self.resume.time) if self.resume else chunk.time)
@@ -304,6 +315,20 @@ class Track:
         start = end - len(chunk.audio) - max(0, chunk.skip)
         where = (start, end, chunk.offset, chunk.stamp)
         self._parts.append(Part(chunk.id, *where, chunk.sequence, chunk.source, lost))
+
+    def _cut(self, cut: Chunk) -> None:
+        """Ends the piece under way; as after a restart, what comes then begins at a whole ms."""
+        end = self.segmenter.position
+        if self.segmenter.start == end:  # nothing is to be known of it, but that it came
+            self.spent.append(cut)
+            self._recent.append(cut.id)
+            return
+        self.flush()
+        if self._sequence is not None and cut.sequence == self._sequence + 1:
+            self._sequence = cut.sequence  # else the next chunk shows that something is missing
+        where = (end, end, cut.offset, cut.stamp)
+        self._parts.append(Part(cut.id, *where, self._sequence, cut.source))
+        self._begin(self.now)
 
     def _begin(self, time: int) -> None:
         start = -(-self.segmenter.position // PER_MS) * PER_MS

@@ -25,6 +25,7 @@ SIZES: Final[Mapping[EventType, int]] = {
     EventType.AUDIO_CHUNK: MIB,
     EventType.TEXT_MESSAGE: 64 * 1024,
     EventType.IMAGE_FRAME: 16 * MIB,
+    EventType.AUDIO_CUT: 1024,
     EventType.FEATURE: 64 * 1024,
     EventType.PROGRESS: 1024,
     EventType.TICK: 1024,
@@ -64,13 +65,20 @@ CONTENT_TYPES: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.TEXT_MESSAGE: ("text/plain", JSON_TYPE),
     EventType.IMAGE_FRAME: ("image/jpeg", "image/png", "image/webp"),
     EventType.FEATURE: (VECTOR_TYPE,),
+    EventType.AUDIO_CUT: (),
     EventType.SESSION_ENDED: (),
     EventType.PROGRESS: (),
     EventType.TICK: (),
 }
 """Media types per event type, without parameters, in lower case; types not named here are JSON."""
 EMPTY: Final = frozenset(
-    {EventType.SESSION_ENDED, EventType.PROGRESS, EventType.TICK, EventType.CHECKPOINT}
+    {
+        EventType.AUDIO_CUT,
+        EventType.SESSION_ENDED,
+        EventType.PROGRESS,
+        EventType.TICK,
+        EventType.CHECKPOINT,
+    }
 )
 """Types whose value may be empty; an empty checkpoint deletes the one before (compaction)."""
 

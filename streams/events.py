@@ -37,6 +37,7 @@ class EventType(StrEnum):
     """Every `ce_type`. A breaking change to one of them is a new type."""
 
     AUDIO_CHUNK = "tenor.audio.chunk.v1"
+    AUDIO_CUT = "tenor.audio.cut.v1"
     TEXT_MESSAGE = "tenor.text.message.v1"
     IMAGE_FRAME = "tenor.image.frame.v1"
     SESSION_ENDED = "tenor.session.ended.v1"
@@ -57,6 +58,7 @@ class EventType(StrEnum):
 TYPES_OF_TOPIC: Final[Mapping[str, tuple[EventType, ...]]] = {
     "audio": (
         EventType.AUDIO_CHUNK,
+        EventType.AUDIO_CUT,
         EventType.PROGRESS,
         EventType.TICK,
         EventType.SESSION_ENDED,

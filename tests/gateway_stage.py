@@ -51,6 +51,11 @@ class Recogniser:
         await eventually(lambda: len(self.of(EventType.AUDIO_CHUNK, channel)) >= count, PATIENCE_S)
         return self.of(EventType.AUDIO_CHUNK, channel)
 
+    async def cut(self, channel: str = "1", *, at: Event) -> int:
+        """How many ms after that chunk the first cut of its channel lies, when it is there."""
+        await eventually(lambda: self.of(EventType.AUDIO_CUT, channel), PATIENCE_S)
+        return self.of(EventType.AUDIO_CUT, channel)[0].time - at.time
+
     async def end(self) -> Event:
         """The end of the session."""
         await eventually(lambda: self.of(EventType.SESSION_ENDED), PATIENCE_S)

@@ -22,7 +22,7 @@ from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Room, Session, place
 from streams.agents.speech import Recognition, Said, Speaker, floats
 from streams.batching import Batcher
-from streams.captions import Chunk, Late, Mark, Part, Piece, Track
+from streams.captions import NOTHING, Chunk, Late, Mark, Part, Piece, Track
 from streams.checkpoints import State
 from streams.context import EARLIER_MS, Bias, Heard, bias
 from streams.delivery import Record
@@ -114,12 +114,14 @@ class AudioSession(Session):
         if record.offset <= self._done:
             record.acknowledge()
         elif event.type is EventType.AUDIO_CHUNK:
-            await self._hear(event, record)
+            await self._hear(event, record, await self._agent.decode_audio(event))
+        elif event.type is EventType.AUDIO_CUT and event.channel in self._live:
+            await self._hear(event, record, NOTHING[None])
         elif event.type is EventType.SESSION_ENDED:
             await self._end(event, record)
         elif event.type is EventType.TICK:
             await self._fall_silent(event, record)
-        else:  # a producer's progress: the audio itself says how far it is
+        else:  # a cut where nothing was said; a producer's progress: the audio says how far it is
             record.acknowledge()
 
     def tick(self, silent_s: Callable[[str], float]) -> Event | None:
@@ -146,8 +148,9 @@ class AudioSession(Session):
         speaker = self._speakers.get(name)
         return speaker.track.now if speaker else self._marks[name].time
 
-    async def _hear(self, event: Event, record: Record) -> None:
-        decoded = await self._agent.decode_audio(event)
+    async def _hear(self, event: Event, record: Record, decoded: media.Pcm) -> None:
+        """Takes audio of channels, [channels, samples], or a cut of one."""
+        cut = event.type is EventType.AUDIO_CUT
         names = channel_names(event.channel, len(decoded))
         receipt = Receipt(record.acknowledge)
         late: Late | None = None
@@ -161,6 +164,7 @@ class AudioSession(Session):
                 record.timestamp,
                 event.sequence,
                 source=receipt,
+                cut=cut,
             )
             try:
                 if self._offer(name, chunk):
@@ -173,7 +177,8 @@ class AudioSession(Session):
         if late:
             await self._agent.outbox.dead_letter(record, "late", str(late))
         self._records[record.offset] = record
-        self._sources.update(dict.fromkeys(taken, event.channel))
+        if not cut:
+            self._sources.update(dict.fromkeys(taken, event.channel))
         self._latest.update(dict.fromkeys(taken, record.offset))
         self._taken = record.offset
         receipt.done()
@@ -241,6 +246,8 @@ class AudioSession(Session):
                 self._records[late.chunk.offset], "late", str(late)
             )
             receipt_of(late.chunk).done()
+        while speaker.track.spent:
+            receipt_of(speaker.track.spent.pop()).done()
 
     async def _deliver_all(self) -> None:
         """Delivers the pieces in the order in which they were cut."""

@@ -86,6 +86,10 @@ class Line:
         """Sends what is not a whole chunk, too. The line may go on, but can be resumed no more."""
         await self._put(self._cutter.flush())
 
+    async def cut(self) -> None:
+        """As `flush`; and what was sent so far is an utterance, whatever comes."""
+        await self._put(self._cutter.cut())
+
     async def confirmed(self) -> None:
         """Returns when Kafka has confirmed all that was sent."""
         if self._flying:
@@ -145,8 +149,9 @@ class Line:
             raise self.problem
 
     def event(self, chunk: Chunk, start: int) -> Event:
-        """A chunk of the line as it goes into the log."""
-        time, type_ = start + chunk.begin_ms, EventType.AUDIO_CHUNK
+        """A chunk of the line, or a cut, as it goes into the log."""
+        time = start + chunk.begin_ms
+        type_ = EventType.AUDIO_CHUNK if chunk.data else EventType.AUDIO_CUT
         about = f"{SOURCE} {start} {chunk.sequence}"
         return Event(
             type=type_,
@@ -156,7 +161,7 @@ class Line:
             time=time,
             channel=self.channel,
             sequence=chunk.sequence,
-            content_type=self._cutter.format.content_type,
+            content_type=self._cutter.format.content_type if chunk.data else "",
             data=chunk.data,
         )
 

@@ -22,7 +22,8 @@ back comes faster than it was spoken."""
 
 
 class Chunk(NamedTuple):
-    """A chunk of a line: its number, its span in ms after the line's start, its bytes."""
+    """A chunk of a line: its number, its span in ms after the line's start, its bytes. Without any
+    it is a cut: what was said so far is an utterance."""
 
     sequence: int
     begin_ms: int
@@ -91,6 +92,10 @@ class Cutter:
         longer cut at the fixed places."""
         rest = self.take()
         return [self._cut(rest)] if rest else []
+
+    def cut(self) -> list[Chunk]:
+        """What is left, and a cut after it."""
+        return [*self.flush(), self._cut(b"")]
 
     def take(self) -> bytes:
         """What is no whole chunk; it goes elsewhere."""

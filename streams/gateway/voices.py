@@ -1,9 +1,8 @@
-"""The audio of a client that counts its own time: lines of its channels, ended where it says so.
+"""The audio of a client that counts its own time: lines of its channels, cut where it says so.
 
-A recogniser ends an utterance where the speaker pauses, or where more than `JITTER_MS` of event
-time have no audio. So an utterance is ended at once by going on `CUT_MS` later, with a little
-silence, so that the recogniser need not wait for the client. What comes then lies so much later in
-event time, until the client pauses: after that, audio lies where it comes.
+A recogniser ends an utterance where the speaker pauses, and where a cut is in the log
+(`EventType.AUDIO_CUT`). Audio follows without a gap until the client pauses: after that, it lies
+where it comes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import Any, Final
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from streams.captions import JITTER_MS
 from streams.context import EARLIER_MS
 from streams.events import JSON_TYPE, EventType
 from streams.gateway.gate import Lease
@@ -37,14 +35,8 @@ from streams.settings import Settings
 
 log = logging.getLogger("tenor.gateway")
 
-CUT_MS: Final = JITTER_MS + 10
-"""Event time without audio that ends an utterance."""
-SILENCE_MS: Final = 20
-"""What follows it."""
 AGAIN_MS: Final = 1000
 """After a pause that the client has told, audio so late lies where it comes."""
-SILENT: Final = {"audio/L16": b"\0\0", "audio/PCMU": b"\xff", "audio/PCMA": b"\xd5"}
-"""A sample of silence."""
 CAPTIONS: Final = (
     EventType.CAPTION_PARTIAL,
     EventType.CAPTION_FINAL,
@@ -80,6 +72,7 @@ class Voice:
         self._bytes = 0  # of audio in it
         self._told = False  # whether `begin` was
         self._paused = False
+        self._uncut = False  # whether there is something to cut
         self.ms = 0.0
         """How long all of it is."""
 
@@ -104,17 +97,15 @@ class Voice:
         self._take(ms)
         self.ms += ms
         self._bytes += len(samples)
+        self._uncut = True
         await line.write(samples)
 
     async def cut(self) -> None:
         """What was said so far is an utterance, whatever comes."""
-        if not self._told:
-            return
-        line = await self._go_on(self.time + CUT_MS, self._format)
         self._paused = True
-        await line.write(SILENT[self._format.kind] * (self._format.rate * SILENCE_MS // 1000))
-        await line.flush()
-        self._start += SILENCE_MS
+        if self._line and self._uncut:
+            self._uncut = False
+            await self._line.cut()
 
     async def close(self) -> None:
         """Returns when Kafka has confirmed all of it."""
@@ -127,7 +118,7 @@ class Voice:
         if self._line is None:
             return self._open(now, format_, 0)
         if late or format_ != self._format:
-            return await self._go_on(max(now, self.time + CUT_MS), format_)
+            return await self._go_on(now if late else self.time, format_)
         return self._line
 
     async def _go_on(self, time: int, format_: Format) -> Line:

@@ -43,7 +43,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streams.events import EventType
 from streams.gateway.keys import Caller, KeyRing, Scope, add
-from streams.gateway.voices import CUT_MS, SILENCE_MS
 from streams.messages import text_message
 from tests.conftest import ROOT
 from tests.gateway_stage import PATIENCE_S, Stage, final, partial, silence, staged
@@ -161,8 +160,7 @@ async def test_deepgram_captions_a_stream(installation: Callable[[], Installatio
 
             await connection.send_keep_alive()
             await connection.send_finalize()
-            cut = (await ear.chunks(21))[20]
-            assert cut.time - chunk.time == 2000 + CUT_MS and cut.sequence == 20
+            assert await ear.cut(at=chunk) == 2000
             await ear.say(silence(chunk, 1200, 2000))
             (flushed,) = await got(connection, "Results")
             assert flushed.from_finalize and (flushed.start, flushed.duration) == (1.2, 0.8)
@@ -174,11 +172,12 @@ async def test_deepgram_captions_a_stream(installation: Callable[[], Installatio
             await send(connection, tone(1050))
             await connection.send_close_stream()
             await ear.end()
-            chunks = await ear.chunks(21 + 11)
-            assert sum(len(each.data) for each in chunks) == 32 * (3050 + SILENCE_MS)
-            again = chunks[21]
+            chunks = await ear.chunks(20 + 11)
+            assert sum(len(each.data) for each in chunks) == 32 * 3050
+            again = chunks[20]
             late = again.time - chunk.time
-            await ear.say(silence(chunk, 2000, late), final(again, 0, 1050, "Bye."))
+            paused = [silence(chunk, 2000, late)] if late > 2000 else []
+            await ear.say(*paused, final(again, 0, 1050, "Bye."))
             _, last, about = await got(connection, "SpeechStarted", "Results", "Metadata")
             assert (last.start, last.duration, text_of(last)) == (2.0, 1.05, "Bye.")
             assert about.duration == 3.05 and about.request_id == caption.metadata.request_id
@@ -205,14 +204,14 @@ async def test_deepgram_channels_are_apart_and_a_named_session_goes_on(
             await connection._send_model(
                 ListenV1Finalize.model_validate({"type": "Finalize", "channel": 1})
             )
-            await ear.chunks(11, "agent")
+            assert await ear.cut("agent", at=agent) == 1000
             await ear.say(final(agent, 0, 1000, "Yes?"))
             (first,) = await got(connection, "Results")
             assert first.channel_index == [1, 2] and first.from_finalize
-            assert len(await ear.chunks(10, "customer")) == 10
+            assert not ear.of(EventType.AUDIO_CUT, "customer")
 
             await connection.send_close_stream()
-            await ear.chunks(11, "customer")
+            assert await ear.cut("customer", at=customer) == 1000
             await ear.say(final(customer, 0, 1000, "No."))
             second, about = await got(connection, "Results", "Metadata")
             assert second.channel_index == [0, 2] and about.channels == 2
@@ -404,8 +403,7 @@ async def test_openai_captions_what_is_committed(
             await connection.input_audio_buffer.commit()
             committed = (await talk.got(*COMMITTED))[0]
             assert committed.item_id == delta.item_id
-            cut = (await ear.chunks(11, "customer"))[10]
-            assert cut.time - chunk.time == 1000 + CUT_MS
+            assert await ear.cut("customer", at=chunk) == 1000
             await ear.say(final(chunk, 600, 1000, "Two."))
             _, completed = await talk.got("transcription.delta", "transcription.completed")
             assert completed.transcript == "One. Two." and completed.usage.seconds == 1.0
@@ -413,12 +411,12 @@ async def test_openai_captions_what_is_committed(
             await talk.append(bytes([0x80]) * 8000)
             await connection.input_audio_buffer.clear()
             await talk.got("input_audio_buffer.cleared")
-            again = (await ear.chunks(22, "customer"))[11]
+            again = (await ear.chunks(20, "customer"))[10]
             await ear.say(final(again, 0, 1000, "Never mind."))
             await talk.append(bytes([0x80]) * 8000)
             await connection.input_audio_buffer.commit()
             item = (await talk.got(*COMMITTED))[0].item_id
-            last = (await ear.chunks(33, "customer"))[22]
+            last = (await ear.chunks(30, "customer"))[20]
             await ear.say(final(last, 0, 1000, "Three."))
             _, completed = await talk.got("transcription.delta", "transcription.completed")
             assert (completed.item_id, completed.transcript) == (item, "Three.")

@@ -49,6 +49,10 @@ def chunk(
     )
 
 
+def cut(session: str, channel: str, time: int) -> Event:
+    return Event(EventType.AUDIO_CUT, f"{channel}-cut-{time}", "test", session, time, channel)
+
+
 def end(session: str, time: int = T0) -> Event:
     return Event(EventType.SESSION_ENDED, f"end-{session}", "test", session, time)
 
@@ -96,7 +100,7 @@ def numbered(draw: st.DrawFn, session: str, channel: str) -> list[Event]:
 
 @st.composite
 def tracks(draw: st.DrawFn, session: str, channel: str, *, calm: bool = False) -> list[Event]:
-    """The chunks of one channel, as they arrive."""
+    """The chunks of one channel, and cuts, as they arrive."""
     audio = draw(recordings())
     events: list[Event] = []
     start = 0
@@ -107,6 +111,8 @@ def tracks(draw: st.DrawFn, session: str, channel: str, *, calm: bool = False) -
         fate = "good" if calm else draw(st.sampled_from(FATES))
         events += _arrivals(event, fate, events)
         start += length
+        if not calm and draw(st.integers(0, 7)) == 0:
+            events.append(cut(session, channel, T0 + start // 16 + draw(st.integers(-120, 120))))
     return events
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.captions import JITTER_MS, PER_MS, Chunk, Late, Mark, Piece, Track
+from streams.captions import JITTER_MS, NOTHING, PER_MS, Chunk, Late, Mark, Piece, Track
 from streams.segmenter import FRAME, Floats, Pcm
 from tests.property.test_segmenter import SMALL
 
@@ -89,7 +89,9 @@ class Listener:
 
     def _take_pieces(self) -> None:
         self.late |= {late.chunk.id for late in self.track.late}
+        self.done |= {cut.id for cut in self.track.spent}
         self.track.late.clear()
+        self.track.spent.clear()
         self.pieces += self.track.pieces
         self.track.pieces.clear()
 
@@ -148,8 +150,9 @@ def recordings(draw: st.DrawFn) -> Pcm:
 
 
 @st.composite
-def chunked(draw: st.DrawFn, *, odd: bool = True) -> list[Chunk]:
-    """A recording in chunks with numbers and exact times; odd: of no whole number of ms."""
+def chunked(draw: st.DrawFn, *, odd: bool = True, cuts: bool = False) -> list[Chunk]:
+    """A recording in chunks with numbers and exact times, and cuts; odd: of no whole number of
+    ms."""
     audio = draw(recordings())
     audio = audio if odd else audio[: len(audio) // PER_MS * PER_MS]
     chunks: list[Chunk] = []
@@ -160,14 +163,18 @@ def chunked(draw: st.DrawFn, *, odd: bool = True) -> list[Chunk]:
         number = len(chunks) + 1
         chunks.append(Packet(f"c{number}", T0 + start // PER_MS, part, sequence=number))
         start += length
+        rest = len(audio) - start
+        if cuts and (rest <= 0 or rest >= PER_MS) and draw(st.integers(0, 4)) == 0:
+            time, number = min(len(audio), start) // PER_MS, number + 1
+            chunks.append(Packet(f"c{number}", T0 + time, NOTHING, sequence=number, cut=True))
     return chunks
 
 
 def lossy(chunks: Sequence[Chunk]) -> st.SearchStrategy[list[Chunk]]:
-    """At least one of the chunks, each with even chances."""
+    """At least one of the chunks that have audio, each with even chances."""
     some = st.lists(st.booleans(), min_size=len(chunks), max_size=len(chunks))
     return some.map(lambda kept: [c for c, keep in zip(chunks, kept, strict=True) if keep]).map(
-        lambda left: left or [chunks[-1]]
+        lambda left: left if any(len(each.audio) for each in left) else [chunks[0], *left]
     )
 
 
@@ -181,6 +188,18 @@ def delayed(draw: st.DrawFn, chunks: Sequence[Chunk], most: int = 0) -> list[Chu
         return chunk.end + draw(st.integers(0, room)), chunk.time
 
     return numbered(sorted(chunks, key=arrival))
+
+
+@st.composite
+def arriving(draw: st.DrawFn, *, odd: bool = True, most: int = 0) -> list[Chunk]:
+    """A log with losses: chunks that are delayed, or chunks and cuts that are not."""
+    cuts = draw(st.booleans())
+    chunks = draw(chunked(odd=odd, cuts=cuts).flatmap(lossy))
+    return numbered(chunks) if cuts else draw(delayed(chunks, most))
+
+
+def number_of(chunk: Chunk) -> int:
+    return chunk.sequence or 0
 
 
 def numbered(log: Sequence[Chunk]) -> list[Chunk]:
@@ -223,10 +242,11 @@ def test_repeats_change_nothing(data: st.DataObject) -> None:
 @given(st.data())
 def test_the_pieces_are_the_channel(data: st.DataObject) -> None:
     """Without hole or overlap; what was lost is in them as it is called: a gap, or concealed."""
-    chunks = data.draw(chunked(odd=False).flatmap(lossy))
-    listener = listen(data.draw(delayed(chunks)))
+    sent = data.draw(arriving(odd=False))
+    listener = listen(sent)
     pieces = listener.pieces
     assert all(a.end == b.start and a.start < a.end for a, b in pairwise(pieces))
+    chunks = sorted((chunk for chunk in sent if not chunk.cut), key=number_of)
     assert (pieces[0].start, pieces[-1].end) == (chunks[0].time, chunks[-1].end)
     lost = [(a.end, b.time) for a, b in pairwise(chunks) if b.time > a.end]
     gaps = [(each.start, each.end) for each in pieces if each.kind == "gap"]
@@ -235,7 +255,10 @@ def test_the_pieces_are_the_channel(data: st.DataObject) -> None:
     assert concealed == sum(b - a for a, b in lost if b - a <= JITTER_MS)
     assert sound_of(pieces) == sound_of_chunks(chunks, pieces)
     listener.settle(len(pieces))
-    assert listener.done == {chunk.id for chunk in chunks}
+    assert listener.done == {chunk.id for chunk in sent}
+    ends, last = {each.end for each in pieces}, chunks[-1].end
+    heard = [b for a, b in pairwise(sent) if b.cut and not a.cut and a.end == b.time]
+    assert all(cut.time in ends for cut in heard if cut.time <= last)
 
 
 def sound_of(pieces: Sequence[Piece]) -> list[tuple[int, bytes]]:
@@ -259,7 +282,7 @@ def sound_of_chunks(chunks: Sequence[Chunk], pieces: Sequence[Piece]) -> list[tu
 @given(st.data())
 def test_every_millisecond_is_told_once_without_numbers_too(data: st.DataObject) -> None:
     """Time stamps that are off by up to 120 ms make no gap; nothing is lost, nothing concealed."""
-    chunks = [replace(chunk, sequence=None) for chunk in data.draw(chunked())]
+    chunks = [replace(chunk, sequence=None) for chunk in data.draw(chunked(odd=False))]
     shaken = [replace(c, time=c.time + data.draw(st.integers(0, 120))) for c in chunks]
     listener = listen(shaken)
     pieces = listener.pieces
@@ -286,15 +309,13 @@ def test_numbers_may_count_other_channels_too(data: st.DataObject) -> None:
 @given(st.data())
 def test_a_restart_at_any_moment_tells_the_rest(data: st.DataObject) -> None:
     """The log has losses, late chunks and repeats; pieces are delivered later than they are cut."""
-    chunks = data.draw(chunked().flatmap(lossy), label="chunks")
-    arriving: list[Chunk | None] = list(
-        data.draw(delayed(chunks, most=data.draw(st.sampled_from([0, 1500]))), label="log")
-    )
-    for again in data.draw(st.lists(st.integers(0, len(arriving) - 1), max_size=2)):
-        arriving.append(arriving[again])
+    most = data.draw(st.sampled_from([0, 1500]))
+    came: list[Chunk | None] = list(data.draw(arriving(most=most), label="log"))
+    for again in data.draw(st.lists(st.integers(0, len(came) - 1), max_size=2)):
+        came.append(came[again])
     if data.draw(st.booleans(), label="idle"):
-        arriving.insert(data.draw(st.integers(0, len(arriving))), None)
-    log = [c and replace(c, offset=offset) for offset, c in enumerate(arriving)]
+        came.insert(data.draw(st.integers(0, len(came))), None)
+    log = [c and replace(c, offset=offset) for offset, c in enumerate(came)]
     calm = listen(log)
     life = Listener(Track(LATENESS_MS, SMALL))
     marks = []

@@ -22,7 +22,7 @@ from streams.gateway.openai_session import Config
 from streams.results import CaptionFinal, CaptionPartial, Gap, PartialWord, Result, Silence, Word
 
 T0 = 1_700_000_000_000
-HOLE_MS = 280
+PAUSE_MS = 1280
 Message = dict[str, Any]
 HEARD = {"language": "en", "model": "m", "no_speech_probability": 0.0}
 SHORTEST_MS = 3
@@ -52,11 +52,10 @@ class Recogniser:
         """Up to where there is audio without a hole."""
         return self.ends[0][0] if self.ends else self.end
 
-    def cut(self) -> int:
-        """The client's audio goes on later; when."""
-        self.ends.append((self.end, self.end + HOLE_MS))
-        self.end += HOLE_MS
-        return self.end
+    def cut(self, pause: int = 0) -> None:
+        """The client ends an utterance, and goes on so much later."""
+        self.ends.append((self.end, self.end + pause))
+        self.end += pause
 
     def show(self, shown: int, *, ahead: int = 0) -> list[Result]:
         """An utterance while it grows, or the next one, which begins so much later."""
@@ -81,8 +80,9 @@ class Recogniser:
 
     def piece(self, kind: str, length: int) -> list[Result]:
         """Ends what is under way, or tells of a hole."""
-        if self.ends and self.at == self.ends[0][0]:
-            return self._hole()
+        while self.ends and self.at == self.ends[0][0]:
+            if hole := self._hole():
+                return hole
         if self.at == self.until:
             return []
         end = min(self.at + length, self.until)
@@ -103,6 +103,8 @@ class Recogniser:
 
     def _hole(self) -> list[Result]:
         start, self.at = self.ends.pop(0)
+        if start == self.at:
+            return []
         span = {"session": "s", "channel": self.channel, "start": start, "end": self.at}
         return self._said(Gap(**span, reason="no-audio"))
 
@@ -198,13 +200,13 @@ class DeepgramMachine(Machine):
     def time_passes(self, ago: int) -> None:
         self.told += self.core.heard(max(each.end for each in self.recognisers) - ago)
 
-    @rule(index=st.integers(0, 1))
-    def finalize(self, index: int) -> None:
+    @rule(index=st.integers(0, 1), pause=st.sampled_from([0, PAUSE_MS]))
+    def finalize(self, index: int, pause: int) -> None:
         self.asked[index] += 1
         self.told += self.core.finalize(index)
         if self.begun[index]:
-            self.recognisers[index].cut()
-            self.begun[index] = False
+            self.recognisers[index].cut(pause)
+            self.begun[index] = not pause
 
     def of(self, type_: str, index: int) -> list[Message]:
         place = "channel_index" if type_ == "Results" else "channel"
@@ -287,24 +289,24 @@ class OpenAIMachine(Machine):
     def was_cleared(self, time: int) -> bool:
         return any(since <= time < end for since, end in self.cleared)
 
-    def send(self, **event: Any) -> bool:  # noqa: ANN401  (its fields)
+    def send(self, pause: int = 0, **event: Any) -> bool:  # noqa: ANN401  (its fields)
         told, deed = self.core.event(json.dumps(event))
         self.told += told
         if isinstance(deed, Cut) and self.begun:
-            self.recognisers[0].cut()
-            self.begun = False
+            self.recognisers[0].cut(pause)
+            self.begun = not pause
         return deed is not None
 
-    @rule()
-    def commit(self) -> None:
+    @rule(pause=st.sampled_from([0, PAUSE_MS]))
+    def commit(self, pause: int) -> None:
         end = self.recognisers[0].end
-        if self.send(type="input_audio_buffer.commit"):
+        if self.send(pause, type="input_audio_buffer.commit"):
             self.since = end
 
-    @rule()
-    def clear(self) -> None:
+    @rule(pause=st.sampled_from([0, PAUSE_MS]))
+    def clear(self, pause: int) -> None:
         end = self.recognisers[0].end if self.begun else self.since
-        assert self.send(type="input_audio_buffer.clear")
+        assert self.send(pause, type="input_audio_buffer.clear")
         self.cleared.append((self.since, end))
         self.since = max(end, self.since)
 

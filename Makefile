@@ -16,7 +16,7 @@ demo: $(VENV)/ready  ## play the demo call through a private Kafka, on a page an
 	@exec $(BIN)/tenor demo $(ARGS)
 
 test: $(VENV)/ready browser check  ## everything: style, types, all tests on a real Kafka
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/ready  ## style and types
 	$(BIN)/ruff check .
@@ -24,7 +24,7 @@ check: $(VENV)/ready  ## style and types
 	$(BIN)/mypy
 
 unit: $(VENV)/ready  ## the tests that need neither Kafka nor models
-	$(BIN)/python -m pytest tests/unit tests/property
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/property
 
 browser:  ## Chromium, in which the page is tested: Debian's, where we may install it
 	@command -v chromium > /dev/null || { \

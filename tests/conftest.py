@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,16 +20,41 @@ from streams.settings import Settings
 from tests.harness import Installation
 
 ROOT = Path(__file__).parent.parent
+KAFKA = "kafka"
+RUN = contextlib.ExitStack()
+"""What this process holds until the run ends."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401  (xdist has no types)
+    """Where several processes share a run, the first of them makes us start its Kafka."""
+    if not os.environ.get("TENOR_BROKERS"):
+        node.workerinput[KAFKA] = _shared()
+
+
+def pytest_unconfigure() -> None:
+    """Ends it."""
+    RUN.close()
+
+
+@functools.cache
+def _shared() -> str:
+    folder = RUN.enter_context(tempfile.TemporaryDirectory(prefix="tenor-kafka-"))
+    return RUN.enter_context(Broker(Path(folder))).bootstrap
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+def kafka(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
     """Brokers: those of TENOR_BROKERS, or a private Kafka."""
     if os.environ.get("TENOR_BROKERS"):
         yield Connection.of(Settings())
-        return
-    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
-        yield Connection(broker.bootstrap)
+    elif shared := getattr(request.config, "workerinput", {}).get(KAFKA):
+        yield Connection(shared)
+    else:
+        with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+            yield Connection(broker.bootstrap)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Typed(BaseModel):
 
 
 @router.get(
-    "/v1/sessions/{session:path}/texts",
+    "/v1/sessions/{session:id}/texts",
     summary="What was typed in a session",
     responses=responses(Kind.UNAVAILABLE),
 )
@@ -98,7 +98,7 @@ async def texts(request: Request, session: SessionId) -> Typed:
 
 
 @router.get(
-    "/v1/sessions/{session:path}/export",
+    "/v1/sessions/{session:id}/export",
     summary="The captions of a session as a file",
     response_class=Response,
     responses={
@@ -119,7 +119,7 @@ async def export(request: Request, session: SessionId, format: Format = Format.V
 
 
 @router.get(
-    "/v1/sessions/{session:path}/report",
+    "/v1/sessions/{session:id}/report",
     summary="The report of a session",
     response_class=HTMLResponse,
     responses=responses(Kind.NOT_FOUND, Kind.UNAVAILABLE),
@@ -140,7 +140,7 @@ async def report(request: Request, session: SessionId) -> Response:
 
 
 @router.get(
-    "/v1/sessions/{session:path}/images/{id:path}",
+    "/v1/sessions/{session:id}/images/{id:id}",
     summary="A picture",
     response_class=Response,
     responses={

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Path
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import HTTPConnection
 
 if TYPE_CHECKING:
@@ -28,7 +29,16 @@ SessionId = Annotated[
         examples=["call-17"],
     ),
 ]
-"""The path parameter of routes; written `{session:path}` there, so that it may hold slashes."""
+"""The path parameter of routes; written `{session:id}` there, so that it may hold slashes."""
+
+
+class IdConvertor(PathConvertor):
+    """Of a path, any characters: what is wrong with them is for the checks of the id to say."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("id", IdConvertor())
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ From = Annotated[Begin, Depends(_begin)]
 
 
 @router.get(
-    "/v1/sessions/{session:path}/results",
+    "/v1/sessions/{session:id}/results",
     summary="Results of a session",
     response_class=Response,
     responses={
@@ -115,7 +115,7 @@ async def results(request: Request, session: SessionId, begin: From) -> Response
     return _stream(parts, caller, session, begin)
 
 
-@router.websocket("/v1/sessions/{session:path}/results")
+@router.websocket("/v1/sessions/{session:id}/results")
 async def results_socket(websocket: WebSocket, session: SessionId, begin: From) -> None:
     """The same as messages of JSON (docs/gateway.md)."""
     parts = parts_of(websocket)

@@ -134,7 +134,7 @@ class AudioQuery(BaseModel):
         )
 
 
-@router.websocket("/v1/sessions/{session:path}/audio")
+@router.websocket("/v1/sessions/{session:id}/audio")
 async def audio(
     websocket: WebSocket, session: SessionId, query: Annotated[AudioQuery, Query()]
 ) -> None:
@@ -275,7 +275,7 @@ TEXTS: Final = {
 
 
 @router.post(
-    "/v1/sessions/{session:path}/text",
+    "/v1/sessions/{session:id}/text",
     status_code=201,
     summary="Send a chat message, a note, or a vocabulary",
     responses=SENT,
@@ -289,7 +289,7 @@ async def text(request: Request, about: About) -> Accepted:
 
 
 @router.post(
-    "/v1/sessions/{session:path}/images",
+    "/v1/sessions/{session:id}/images",
     status_code=201,
     summary="Send a picture",
     responses=SENT,
@@ -302,7 +302,7 @@ async def images(request: Request, about: About) -> Accepted:
 
 
 @router.post(
-    "/v1/sessions/{session:path}/end",
+    "/v1/sessions/{session:id}/end",
     status_code=201,
     summary="End a session",
     responses=responses(Kind.INVALID, Kind.UNAVAILABLE),
@@ -317,7 +317,7 @@ async def end(request: Request, session: SessionId, time: Moment = None) -> Ende
 
 
 @router.post(
-    "/v1/sessions/{session:path}/audio",
+    "/v1/sessions/{session:id}/audio",
     status_code=201,
     summary="Send a whole recording",
     responses=SENT | responses(Kind.CONFLICT),

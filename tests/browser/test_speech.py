@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import soundfile
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from streams.connection import Connection
 from streams.events import Topics
@@ -21,6 +21,7 @@ from streams.results import CaptionFinal
 from tests.browser.conftest import PATIENCE_MS, Opened, browsing, listen, shoot
 from tests.browser.system import System, system
 from tests.browser.test_sending import begin
+from tests.browser.test_session import said
 
 MIC_S = 18.5
 """How much of the demo call is spoken into the microphone."""
@@ -33,12 +34,6 @@ async def tenor(
     async with system(kafka, tmp_path_factory.mktemp("speech")) as made:
         await asyncio.to_thread(made.tenor.start_worker().ready)
         yield made
-
-
-async def spoken(page: Page) -> list[str]:
-    """The final captions that it shows, from top to bottom."""
-    shown = await page.locator(".item[data-final][data-kind=speech] .said").all_inner_texts()
-    return [text.partition("\n")[0] for text in shown]
 
 
 async def captions(tenor: System, session: str) -> list[dict[str, Any]]:
@@ -66,7 +61,7 @@ async def test_the_demo_call_word_for_word_though_its_worker_dies(
     await playing
     await expect(page.locator(".over")).to_be_visible()
     finals = await captions(tenor, "demo")
-    assert await spoken(page) == [each["text"] for each in finals]
+    assert await said(page) == [each["text"] for each in finals]
     wrong = word_error_rate(script.utterances, finals)
     assert wrong is not None
     assert wrong < 0.2
@@ -103,7 +98,7 @@ async def test_what_a_microphone_hears_is_on_the_page(
         await page.get_by_role("button", name="End session").click()
         await expect(page.locator(".over")).to_be_visible()
         finals = await captions(tenor, "spoken")
-        assert await spoken(page) == [each["text"] for each in finals]
+        assert await said(page) == [each["text"] for each in finals]
         wrong = word_error_rate(there, finals)
         assert wrong is not None
         assert wrong < 0.3

@@ -9,6 +9,7 @@ composition roots ->  streams.agents  ->  the pure core (windows, captions, code
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,7 @@ CONTRACT = {"models.base"}
 """What agents know of models."""
 
 
+@functools.cache
 def tree(path: str) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), path)
 
@@ -120,6 +122,7 @@ def imports(module: ast.Module, package: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def imported(path: str) -> set[str]:
     return set(imports(tree(path), Path(path).parent.as_posix().replace("/", ".")))
 

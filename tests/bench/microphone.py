@@ -74,7 +74,7 @@ async def spoken(page: Page, tenor: System, session: str, seconds: float) -> lis
     await page.evaluate(WATCH)
     await begin(page, session)
     await page.get_by_role("button", name="Start microphone").click()
-    await page.wait_for_function("window.began")
+    await expect(page.locator(".report")).to_contain_text("Listening")
     await asyncio.sleep(seconds + SETTLE_S)
     await page.get_by_role("button", name="Stop microphone").click()
     await expect(page.locator(".report")).to_have_text("Everything was sent.")

@@ -36,6 +36,7 @@ from streams.gateway.parts import Parts
 from streams.gateway.settings import GatewaySettings
 from streams.settings import Settings
 from streams.topics import ensure_topics
+from tests.harness import eventually
 from tests.made_session import made_session
 
 EXAMPLES = 8
@@ -81,6 +82,8 @@ class Running:
         gate, metrics = Gate(gateway), GatewayMetrics()
         with server.listening(gateway) as listener:
             async with server.opened(settings, gateway, self._brokers, gate, metrics) as parts:
+                reading = (parts.results, parts.sessions)
+                await eventually(lambda: not any(each.not_ready() for each in reading), 120)
                 self._server = server.Server(server.config_of(parts, None))
                 self.url.set_result(f"http://127.0.0.1:{listener.getsockname()[1]}")
                 await self._server.serve([listener])

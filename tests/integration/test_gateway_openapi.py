@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import threading
 import uuid
 import wave
@@ -19,6 +20,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, assume, settings
 from schemathesis.config import SchemathesisConfig
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
     response_schema_conformance,
@@ -136,19 +138,31 @@ schema = schemathesis.openapi.from_dict(
 )
 
 
-@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
-@schema.parametrize()
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_the_app_does_as_its_document_says(case: schemathesis.Case[Any], url: str) -> None:
-    assume(6 * len(f"{case.path_parameters} {case.query} {case.headers}") < server.HEADERS_BYTES)
-    checked(case, url)
+def _as_the_document_says(operation: Any) -> Any:  # noqa: ANN401  (schemathesis has no types)
+    @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+    @schema.include(method=operation.method.upper(), path=operation.path).parametrize()
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def test(case: schemathesis.Case[Any], url: str) -> None:
+        size = 6 * len(f"{case.path_parameters} {case.query} {case.headers}")
+        assume(size < server.HEADERS_BYTES)
+        checked(case, url)
+
+    return test
+
+
+# Each has a name of its own: of tests with the same name, xdist would run one.
+for _found in schema.get_all_operations():
+    assert isinstance(_found, Ok)
+    _each = _found.ok()
+    _name = re.sub(r"\W+", "_", f"test_{_each.method}{_each.path}").strip("_")
+    globals()[_name] = _as_the_document_says(_each)
 
 
 def checked(case: schemathesis.Case[Any], url: str) -> schemathesis.Response:

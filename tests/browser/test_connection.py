@@ -28,8 +28,9 @@ def sentences(numbers: range) -> list[str]:
 
 
 def network(complaints: list[str]) -> None:
-    """Forgets what a browser says of connections that drop."""
-    complaints[:] = [each for each in complaints if "net::ERR" not in each]
+    """Forgets what a browser says of connections that drop, and of a gateway that stops."""
+    dropped = "net::ERR", "a status of 503"
+    complaints[:] = [each for each in complaints if not any(why in each for why in dropped)]
 
 
 async def test_a_reload_in_the_middle_misses_nothing(stage: Stage, opened: Opened) -> None:

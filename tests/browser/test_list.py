@@ -17,7 +17,7 @@ from tests.browser.conftest import Opened, shoot
 from tests.browser.stage import Stage, staged
 
 WINDOW_MS = 5000
-SUMMARY: Final = {"last": 9, "ended": None, "alert": None, "channels": {}}
+SUMMARY: Final[dict[str, object]] = {"last": 9, "ended": None, "alert": None, "channels": {}}
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -88,16 +88,31 @@ async def test_a_microphone_that_was_left_stays_off(stage: Stage, opened: Opened
     page = await opened(
         address(stage, "left", "/try"), before=lambda page: page.add_init_script(SLOW_TO_ALLOW)
     )
-    sockets: list[object] = []
-    page.on("websocket", sockets.append)
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
     await page.get_by_role("button", name="Start microphone").click()
-    await page.wait_for_function("window.allow")
+    await page.wait_for_function("Boolean(window.allow)")
     await page.evaluate("location.hash = '#/'")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sessions")
     await page.evaluate("window.allow()")
     await page.wait_for_function("window.heard.getTracks()[0].readyState === 'ended'")
     await page.wait_for_timeout(300)
     assert not sockets
+
+
+async def test_that_there_are_too_many_is_said(
+    stage: Stage, opened: Opened, complaints: list[str]
+) -> None:
+    async def refuse(page: Page) -> None:
+        problem = {"status": 429, "title": "Too many at once", "detail": "end one of them"}
+        await page.route_web_socket("**/audio?*", lambda socket: socket.close())
+        await page.route("**/audio", lambda route: route.fulfill(status=429, json=problem))
+
+    page = await opened(address(stage, "busy", "/try"), before=refuse)
+    await page.get_by_role("button", name="Start microphone").click()
+    await expect(page.locator(".report")).to_have_text("end one of them")
+    await expect(page.get_by_role("button", name="Start microphone")).to_be_visible()
+    complaints[:] = [each for each in complaints if "a status of 429" not in each]
 
 
 async def test_a_voice_arrives_whole_though_the_gateway_goes(

@@ -81,8 +81,12 @@ class Facts:
 
     @cached_property
     def summary(self) -> SentimentSession | None:
-        """What was said of the session at its end; None: it has not ended."""
-        return max(self.of(SentimentSession), key=lambda each: each.end, default=None)
+        """What was said of the session at its end; None: it has not ended, or goes on after it."""
+        found = max(self.of(SentimentSession), key=lambda each: each.end, default=None)
+        told = (*self.captions, *self.of(SentimentWindow))
+        if found and any(each.start >= found.end for each in told):
+            return None
+        return found
 
     @cached_property
     def windows(self) -> dict[str, list[SentimentWindow]]:
@@ -137,12 +141,20 @@ class Facts:
         return {name: _course(windows) for name, windows in self.windows.items()}
 
     def talk_ms(self, channel: str) -> int:
-        """How long a channel spoke."""
-        return self.coverage.get(channel, {}).get("caption_ms", 0)
+        """How long a channel spoke, as far as it was heard."""
+        return self._talk_ms.get(channel, 0)
+
+    @cached_property
+    def _talk_ms(self) -> dict[str, int]:
+        spoken: dict[str, int] = {}
+        for each in self.captions:
+            ms = each.end - each.start - each.lost_ms
+            spoken[each.channel] = spoken.get(each.channel, 0) + ms
+        return spoken
 
     def share(self, channel: str) -> float:
         """A channel's share of all that was spoken."""
-        return self.talk_ms(channel) / max(1, sum(self.talk_ms(each) for each in self.coverage))
+        return self.talk_ms(channel) / max(1, sum(self._talk_ms.values()))
 
     def at(self, time: int) -> str:
         """A time (ms since the epoch) as people say it: since the beginning."""

@@ -195,7 +195,7 @@ def _trend(a_minute: float, length: int) -> str:
 
 def _spoke(facts: Facts, channel: str, *, everybody: bool) -> str:
     if everybody:
-        return f"{duration(sum(map(facts.talk_ms, facts.coverage)))} together"
+        return f"{duration(sum(map(facts.talk_ms, facts.channels)))} together"
     if not facts.talk_ms(channel):
         return "not at all"
     return f"{duration(facts.talk_ms(channel))}, {percent(facts.share(channel))} of all talk"

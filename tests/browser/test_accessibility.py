@@ -123,7 +123,6 @@ async def test_everything_is_reached_by_keys(stage: Stage, opened: Opened, call:
             break
         reached.append(name)
     assert not [name for name in reached if name.startswith("UNSEEN")]
-    everything = "\n".join(reached)
     for name in (
         "Skip to the content",
         "Sessions",
@@ -136,7 +135,7 @@ async def test_everything_is_reached_by_keys(stage: Stage, opened: Opened, call:
         "customer",
         "Values as a table",
     ):
-        assert name in everything
+        assert name in reached
 
 
 async def test_the_colours_can_be_chosen(stage: Stage, opened: Opened) -> None:
@@ -158,8 +157,9 @@ async def test_a_display_needs_no_pointer(stage: Stage, opened: Opened, call: st
     await expect(page.locator(".display li").last).to_be_in_viewport()
     size = "getComputedStyle(document.querySelector('.display ol')).fontSize"
     before = float((await page.evaluate(size)).removesuffix("px"))
-    await page.get_by_role("button", name="Smaller").focus()
-    await page.keyboard.press("Enter")
-    assert float((await page.evaluate(size)).removesuffix("px")) < before
     await page.keyboard.press("+")
+    assert float((await page.evaluate(size)).removesuffix("px")) > before
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="Smaller")).to_be_focused()
+    await page.keyboard.press("Enter")
     assert float((await page.evaluate(size)).removesuffix("px")) == pytest.approx(before)

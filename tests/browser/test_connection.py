@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Page, Request, expect
 
@@ -27,8 +28,9 @@ def sentences(numbers: range) -> list[str]:
 
 
 def network(complaints: list[str]) -> None:
-    """Forgets what a browser says of connections that drop."""
-    complaints[:] = [each for each in complaints if "net::ERR" not in each]
+    """Forgets what a browser says of connections that drop, and of a gateway that stops."""
+    dropped = "net::ERR", "a status of 503"
+    complaints[:] = [each for each in complaints if not any(why in each for why in dropped)]
 
 
 async def test_a_reload_in_the_middle_misses_nothing(stage: Stage, opened: Opened) -> None:
@@ -73,6 +75,25 @@ async def test_it_goes_on_where_it_was_when_the_gateway_is_back(
     assert asked
     assert all(asked), "it asks for what follows the last that it has"
     network(complaints)
+
+
+STATES = """
+window.states = new Set();
+const look = () => window.states.add(document.getElementById('link-state')?.textContent);
+new MutationObserver(look).observe(document, { childList: true, subtree: true });
+"""
+
+
+@pytest.mark.parametrize("rest", ["", "/captions"])
+async def test_nothing_is_lost_where_all_is_well(stage: Stage, opened: Opened, rest: str) -> None:
+    write(stage, "well", now_ms(), range(2))
+    page = await opened(
+        address(stage, "well", rest), before=lambda page: page.add_init_script(STATES)
+    )
+    await expect(page.get_by_text("Sentence 1.").first).to_be_attached()
+    states = await page.evaluate("[...window.states]")
+    assert "connected" in states
+    assert "connection lost" not in states
 
 
 async def test_it_says_how_far_behind_it_is(stage: Stage, opened: Opened) -> None:

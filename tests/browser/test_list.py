@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterable
+from typing import Final
 
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from streams.clock import now_ms
 from streams.results import ChannelSentiment, SentimentSession, SentimentWindow
@@ -14,6 +17,7 @@ from tests.browser.conftest import Opened, shoot
 from tests.browser.stage import Stage, staged
 
 WINDOW_MS = 5000
+SUMMARY: Final[dict[str, object]] = {"last": 9, "ended": None, "alert": None, "channels": {}}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -146,6 +150,29 @@ async def test_two_hundred_sessions_change_in_place(stage: Stage, opened: Opened
     assert await page.evaluate("window.moved") == 0, "no row was made anew or moved"
     after = await page.evaluate("document.querySelectorAll('.rows *').length")
     assert after == await page.evaluate("window.elements"), "it does not grow"
+
+
+async def test_what_was_forgotten_meanwhile_is_gone(stage: Stage, opened: Opened) -> None:
+    """The list as it is told first, and as it is told to the next connection."""
+    told = [{"gone": 3, "stays": 1, "other": 2}, {"stays": 4, "other": 2}]
+    again = asyncio.Event()
+
+    def events(starts: dict[str, int]) -> str:
+        all_ = ({**SUMMARY, "session": name, "start": start} for name, start in starts.items())
+        return "".join(f"data: {json.dumps(each)}\n\n" for each in all_)
+
+    async def answer(route: Route) -> None:
+        if len(told) < 2:
+            await again.wait()
+        if told:  # what else is asked stays open
+            await route.fulfill(content_type="text/event-stream", body=events(told.pop(0)))
+
+    page = await opened(stage.url, before=lambda page: page.route("**/v1/sessions/events", answer))
+    await expect(page.locator(".row .name")).to_have_text(["gone", "other", "stays"])
+    await page.get_by_role("link", name="stays", exact=True).focus()
+    again.set()
+    await expect(page.locator(".row .name")).to_have_text(["stays", "other"])
+    await expect(page.get_by_role("link", name="stays", exact=True)).to_be_focused()
 
 
 async def test_there_may_be_none(stage: Stage, opened: Opened) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from playwright.async_api import Page, expect
 
-from streams.events import Event
+from streams.events import Event, EventType
 from streams.messages import text_message
 from tests.browser.conftest import PATIENCE_MS, Opened, browsing, listen
 from tests.browser.stage import PICTURES, Stage
@@ -59,7 +59,8 @@ async def test_files_are_sent_as_they_are(stage: Stage, opened: Opened, tmp_path
     assert of(stage, "images", "files")[0].data == (PICTURES / "cat.jpg").read_bytes()
     note = tmp_path / "note.pdf"
     note.write_bytes(b"%PDF")
-    await page.locator("input[type=file]").set_input_files(note)
+    await page.locator("input[type=file]").set_input_files([note, PICTURES / "cup.jpg"])
+    await eventually(lambda: len(of(stage, "images", "files")) == 2)
     await expect(page.locator(".report")).to_have_text("note.pdf is neither audio nor a picture")
 
 
@@ -69,6 +70,49 @@ async def test_a_session_is_ended(stage: Stage, opened: Opened) -> None:
     await page.get_by_role("button", name="End session").click()
     await expect(page.locator(".report")).to_contain_text("The session is ended")
     assert all(of(stage, topic, "ended") for topic in ("audio", "text", "images"))
+
+
+SLOW_TO_ALLOW = """
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = (wanted) => new Promise((given) => {
+  window.allow = async () => {
+    window.heard = await ask(wanted);
+    given(window.heard);
+  };
+});
+"""
+
+
+async def test_a_microphone_that_was_left_stays_off(stage: Stage, opened: Opened) -> None:
+    """It is left while the browser still asks whether it may listen."""
+    page = await opened(
+        address(stage, "left", "/try"), before=lambda page: page.add_init_script(SLOW_TO_ALLOW)
+    )
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    await page.get_by_role("button", name="Start microphone").click()
+    await page.wait_for_function("Boolean(window.allow)")
+    await page.evaluate("location.hash = '#/'")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sessions")
+    await page.evaluate("window.allow()")
+    await page.wait_for_function("window.heard.getTracks()[0].readyState === 'ended'")
+    await page.wait_for_timeout(300)
+    assert not sockets
+
+
+async def test_that_there_are_too_many_is_said(
+    stage: Stage, opened: Opened, complaints: list[str]
+) -> None:
+    async def refuse(page: Page) -> None:
+        problem = {"status": 429, "title": "Too many at once", "detail": "end one of them"}
+        await page.route_web_socket("**/audio?*", lambda socket: socket.close())
+        await page.route("**/audio", lambda route: route.fulfill(status=429, json=problem))
+
+    page = await opened(address(stage, "busy", "/try"), before=refuse)
+    await page.get_by_role("button", name="Start microphone").click()
+    await expect(page.locator(".report")).to_have_text("end one of them")
+    await expect(page.get_by_role("button", name="Start microphone")).to_be_visible()
+    complaints[:] = [each for each in complaints if "a status of 429" not in each]
 
 
 async def test_a_voice_arrives_whole_though_the_gateway_goes(
@@ -92,9 +136,15 @@ async def test_a_voice_arrives_whole_though_the_gateway_goes(
         await asyncio.sleep(1)
         await stage.open()
         await eventually(lambda: len(of(stage, "audio", "voice")) > before + 20, 240)
-        await page.get_by_role("button", name="Stop microphone").click()
-        await expect(page.locator(".report")).to_have_text("Everything was sent.")
-    chunks = {event.id: event for event in of(stage, "audio", "voice")}
+        await stage.leave()
+        await expect(page.locator(".report")).to_contain_text("Connection lost")
+        await page.get_by_role("button", name="End session").click()
+        await stage.open()
+        await expect(page.locator(".report")).to_contain_text("The session is ended")
+    *sent, end = of(stage, "audio", "voice")
+    assert end.type is EventType.SESSION_ENDED, "all that was heard comes before the end"
+    assert not [event for event in sent if event.type is EventType.SESSION_ENDED]
+    chunks = {event.id: event for event in sent}
     ordered = sorted(chunks.values(), key=lambda each: each.time)
     assert [event.sequence for event in ordered] == list(range(len(ordered)))
     assert {after.time - one.time for one, after in pairwise(ordered)} == {100}

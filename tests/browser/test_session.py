@@ -10,16 +10,19 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from streams.clock import now_ms
+from streams.codec import encode
 from streams.events import Event, EventType
 from streams.results import (
     CaptionFinal,
     CaptionPartial,
+    ChannelSentiment,
     Evidence,
     Face,
     Gap,
     ImageRecognized,
     Label,
     Match,
+    SentimentSession,
     SentimentWindow,
     Word,
     result_event,
@@ -27,6 +30,7 @@ from streams.results import (
 from tests.browser.conftest import Opened, shoot
 from tests.browser.made import Call
 from tests.browser.stage import Stage
+from tests.gateway_logs import TOPICS
 
 WORDS = """
 (elements) => elements.map(({ childNodes }) => [...childNodes]
@@ -139,12 +143,13 @@ async def test_a_partial_turns_final_in_place(stage: Stage, opened: Opened) -> N
 
 async def test_only_finals_are_read_out(stage: Stage, opened: Opened) -> None:
     start = now_ms()
-    page = await opened(address(stage, "aloud"))
+    page = await opened(address(stage, "aloud"), width=500)
     log = page.get_by_role("log")
     await expect(page.get_by_text("Nothing has been said")).to_be_visible()
     stage.write(partial("aloud", start, "Good morning", stable=2))
     await expect(page.locator(".item")).to_have_count(1)
     await expect(log).to_have_text("")
+    await page.get_by_role("button", name="Mood", exact=True).click()
     stage.write(final("aloud", start, "Good morning."))
     await expect(log).to_have_text("customer: Good morning.")
     for live in await page.locator("[aria-live], [role=log], [role=status], [role=alert]").all():
@@ -231,12 +236,14 @@ async def test_a_score_shows_what_it_rests_on(stage: Stage, opened: Opened) -> N
     await page.locator(".now").filter(has_text="customer").click()
     panel = page.get_by_role("region", name="What the score rests on")
     await expect(panel).to_contain_text("90 % interval \u22120.95 to \u22120.29")
+    await expect(panel).to_contain_text("text 50 %, voice 25 %, context 25 %")
     causes = await panel.locator(".cause").all_inner_texts()
     assert [re.split(r"\s", each)[0] for each in causes] == ["30", "25", "20", "25"]
     await expect(item(page, "This is bad.")).to_contain_text("cited, 20 %")
     await expect(item(page, "Very bad.")).to_contain_text("cited, 55 %")
     await panel.get_by_role("button", name="“This is bad.”").click()
     await expect(item(page, "This is bad.")).to_have_attribute("data-found", "")
+    await expect(item(page, "This is bad.")).to_be_focused()
     await shoot(page, "test-why")
     await page.keyboard.press("Escape")
     await expect(panel).to_be_hidden()
@@ -268,6 +275,9 @@ async def test_values_are_read_and_chosen_by_keys(stage: Stage, opened: Opened) 
     await expect(page.locator(".now .score")).to_have_text("+0.40")
     axis = page.get_by_role("slider", name="Time, to read the values")
     await axis.focus()
+    stage.write(window("keys", start + 50_000, 0.6, []).model_copy(update={"channel": "agent"}))
+    await expect(page.locator(".now")).to_have_count(2)
+    await expect(axis).to_be_focused()
     await page.keyboard.press("Home")
     await expect(axis).to_have_attribute(
         "aria-valuetext", re.compile(r"^0:02; customer \u22120\.50")
@@ -279,7 +289,10 @@ async def test_values_are_read_and_chosen_by_keys(stage: Stage, opened: Opened) 
     await page.keyboard.press("Enter")
     await expect(page.locator(".why-panel h2")).to_have_text("customer, 0:05 to 0:10")
     await page.get_by_text("Values as a table").click()
-    await expect(page.locator(".values tbody tr")).to_have_count(10)
+    await expect(page.locator(".values tbody tr")).to_have_count(11)
+    await expect(page.locator(".values td").last).to_have_text(
+        "text 50 %, voice 25 %, context 25 %"
+    )
 
 
 async def test_who_reads_above_is_left_there(stage: Stage, opened: Opened) -> None:
@@ -321,6 +334,34 @@ async def test_captions_alone_on_a_display(stage: Stage, opened: Opened) -> None
     await shoot(page, "test-captions")
     await page.get_by_role("link", name="Back to the session").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("hall")
+
+
+HIDDEN = "Object.defineProperty(document, 'hidden', { get: () => !window.seen })"
+
+
+async def test_a_session_ended_and_went_on(stage: Stage, opened: Opened) -> None:
+    """Opened where nobody sees it: what was typed is there when somebody does."""
+    start = now_ms() // 5000 * 5000
+    typed = Event(
+        EventType.TEXT_MESSAGE, "typed-1", "made", "on", start, content_type="text/plain",
+        data=b"Are you there?",
+    )  # fmt: skip
+    await stage.producer.send(TOPICS.text, typed.data, b"on", headers=encode(typed)[2])
+    whole = ChannelSentiment(score=0.1, label="neutral", windows=1, first=0, last=0.2, trend=0.1)
+    over = SentimentSession(session="on", start=start, end=start + 5000, channels={"": whole})
+    stage.write(final("on", start, "Hello."), window("on", start, 0.4), over)
+    page = await opened(address(stage, "on"), before=lambda page: page.add_init_script(HIDDEN))
+    ending = page.get_by_role("region", name="How the session ended")
+    await expect(ending).to_be_visible()
+    await expect(item(page, "Are you there?")).to_have_count(0)
+    await page.evaluate("window.seen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(item(page, "Are you there?")).to_be_visible()
+    stage.write(final("on", start + 6000, "Hello again."))
+    await expect(item(page, "Hello again.")).to_be_visible()
+    await expect(ending).to_be_hidden()
+    stage.write(over.model_copy(update={"end": start + 10_000}))
+    await expect(ending).to_be_visible()
+    await expect(ending.locator("li")).to_have_count(1)
 
 
 async def test_strange_names_are_only_names(stage: Stage, opened: Opened) -> None:

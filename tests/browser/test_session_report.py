@@ -44,6 +44,23 @@ async def test_a_phone_shows_all_of_it(opened: Opened, report: str) -> None:
     page = await opened(report, width=360)
     await expect(page.locator("h1")).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
+    score = page.locator(".transcript .score a").first
+    await expect(score).to_be_visible()
+    text, link = (
+        await score.locator("xpath=ancestor::tr").locator(".what p").first.bounding_box(),
+        await score.bounding_box(),
+    )
+    assert text
+    assert link
+    assert link["y"] >= text["y"] + text["height"] - 1, "it is below the caption"
+    assert link["x"] + link["width"] <= 360
+
+
+async def test_on_paper_nothing_is_torn_apart(opened: Opened, report: str) -> None:
+    page = await opened(report)
+    await page.emulate_media(media="print")
+    for each in ("tbody tr", ".card", ".picture", "figure", ".points li"):
+        await expect(page.locator(each).first).to_have_css("break-inside", "avoid")
 
 
 async def test_evidence_leads_to_the_caption(opened: Opened, report: str) -> None:

@@ -29,7 +29,7 @@ from streams.results import (
     result_event,
 )
 from streams.session_report import POLICY, contents, html
-from streams.session_report.facts import DASH, clock, signed
+from streams.session_report.facts import DASH, Facts, clock, signed
 from streams.thumbnails import SIDE, Thumbnail, thumbnail
 from tests.html_page import Page
 from tests.made_session import START, MadeSession, made_session, pictured, said, scored
@@ -256,6 +256,22 @@ def test_a_session_that_goes_on_says_so_and_is_summed_up_so_far(made: MadeSessio
     )
     (summary,) = (each for each in made.results if isinstance(each, SentimentSession))
     assert f"customer{signed(summary.channels['customer'].score)}" in text
+
+
+def test_a_session_that_goes_on_after_its_end_is_not_ended(made: MadeSession) -> None:
+    (summary,) = (each for each in made.results if isinstance(each, SentimentSession))
+    later = scored(summary.end - START, 0.5).model_copy(update={"session": summary.session})
+    assert Facts(tuple(made.results)).summary == summary
+    assert Facts((*made.results, later)).summary is None
+    assert "Not ended." in Page(html([*made.results, later])).text()
+
+
+def test_what_never_arrived_was_not_spoken() -> None:
+    whole = said("Hello there.")
+    cut = whole.model_copy(update={"channel": "customer", "lost_ms": 600})
+    facts = Facts((whole, cut))
+    assert (facts.talk_ms("agent"), facts.talk_ms("customer")) == (900, 300)
+    assert facts.share("customer") == 0.25
 
 
 @pytest.mark.parametrize(

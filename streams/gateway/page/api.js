@@ -135,7 +135,7 @@ export class Stream {
     this.#take = take;
     this.#state = state;
     addEventListener('online', this.#online);
-    this.#follow();
+    queueMicrotask(() => this.#follow()); // who made it is not ready for a state yet
   }
 
   close() {
@@ -147,7 +147,10 @@ export class Stream {
 
   async #follow() {
     while (!this.#closed) {
-      const problem = await this.#connect().catch((error) => error);
+      const problem = await this.#connect().catch((error) => {
+        if (!(error instanceof Problem || this.#closed)) reportError(error); // a fault of this page
+        return error;
+      });
       if (this.#closed) return;
       if (problem?.status === GONE) this.#cursor = '';
       else if (problem instanceof Problem && !problem.passing) {
@@ -173,7 +176,7 @@ export class Stream {
     const reader = response.body.getReader();
     try {
       for (;;) {
-        const { value, done } = await reader.read();
+        const { value, done } = await reader.read().catch(() => ({ done: true }));
         if (done || this.#closed) return;
         clearTimeout(silence);
         silence = this.#watch();
@@ -188,7 +191,11 @@ export class Stream {
   #pass(event) {
     this.#tries = 0;
     if (event.id) this.#cursor = event.id;
-    this.#take({ ...event, data: JSON.parse(event.data) });
+    try {
+      this.#take({ ...event, data: JSON.parse(event.data) });
+    } catch (error) {
+      reportError(error); // the events behind it count all the same
+    }
   }
 
   #watch() {

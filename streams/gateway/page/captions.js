@@ -42,6 +42,9 @@ function runs(list, classOf) {
   });
 }
 
+/** What of a caption's audio never came. */
+const lost = ({ lost_ms: ms }) => (ms ? [h('p', { class: 'notes' }, `${delay(ms)} of this never arrived`)] : []);
+
 export class Captions {
   #conversation;
   #palette;
@@ -116,6 +119,15 @@ export class Captions {
     setTimeout(() => element.removeAttribute('data-found'), 2500);
   }
 
+  /** The same, and whoever uses keys goes on from there. */
+  goTo(id) {
+    this.find(id);
+    const element = this.#elements.get(this.#conversation.item(id));
+    if (!element) return;
+    element.tabIndex = -1;
+    element.focus({ preventScroll: true });
+  }
+
   toEnd() {
     this.#follows = true;
     this.#bottom();
@@ -181,7 +193,7 @@ export class Captions {
   }
 
   #contents = {
-    speech: (item) => words(item, this.#doubts),
+    speech: (item) => [...words(item, this.#doubts), ...lost(item.said)],
     gap: ({ said }) => [`${REASONS[said.reason] || `Not recognised: ${said.reason}`} (${delay(said.end - said.start)})`],
     message: ({ said }) => [h('span', { class: 'typed' }, KINDS[said.kind] || 'typed'), said.text || said.vocabulary.join(', ')],
     picture: ({ said }) => this.#pictures.figure(said),
@@ -231,7 +243,7 @@ export class Captions {
 
   #click(event) {
     const link = event.target.closest('[data-go]');
-    if (link) this.find(link.dataset.go);
+    if (link) this.goTo(link.dataset.go);
     else if (event.target.tagName === 'TIME') this.#go(this.#items.get(event.target.closest('.item')));
   }
 

@@ -28,6 +28,8 @@ export class Display {
     this.feed = new Feed(session, { changed: this.#draw, state: (...state) => this.#state(status, ...state) });
     this.#build(session);
     this.#resize(0);
+    document.addEventListener('keydown', this.#keys);
+    this.#behind(true);
     this.clock = setInterval(() => status.lag(this.feed.age, this.feed.delays.median), 1000);
   }
 
@@ -36,6 +38,8 @@ export class Display {
     clearTimeout(this.#sleep);
     this.#draw.cancel();
     this.feed.close();
+    document.removeEventListener('keydown', this.#keys);
+    this.#behind(false);
     if (document.fullscreenElement) document.exitFullscreen();
   }
 
@@ -53,7 +57,7 @@ export class Display {
       h('a', { class: 'button', href: `#/s/${encodeURIComponent(session)}`, title: 'Leave' }, icon('close'), h('span', { class: 'unseen' }, 'Back to the session')),
     );
     this.list = h('ol', { 'aria-label': 'Captions' });
-    this.element = h('section', { class: 'display', 'aria-label': this.title, onpointermove: () => this.#wake(), onkeydown: (event) => this.#key(event) }, tools, this.list, this.feed.log);
+    this.element = h('section', { class: 'display', 'aria-label': this.title, onpointermove: () => this.#wake() }, tools, this.list, this.feed.log);
     mark(this.element, 'data-paper', localStorage.getItem('tenor.paper') === 'yes');
   }
 
@@ -99,10 +103,16 @@ export class Display {
     else this.element.requestFullscreen?.();
   }
 
-  #key({ key }) {
+  /** What the display covers cannot be reached. */
+  #behind(covered) {
+    for (const each of document.querySelectorAll('.top, .skip')) each.inert = covered;
+  }
+
+  #keys = ({ key, target, ctrlKey, metaKey, altKey }) => {
+    if (ctrlKey || metaKey || altKey || target.closest('input, dialog')) return;
     const acts = { '+': () => this.#resize(1), '-': () => this.#resize(-1), f: () => this.#full() };
     acts[key]?.();
-  }
+  };
 
   /** The controls are plain to see while somebody is there. */
   #wake() {

@@ -37,8 +37,10 @@ export function mark(element, name, value) {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
-/** Makes these the children in this order; what is in its place already is not moved. */
+/** Makes these the children in this order; what is in its place already is not moved, and what has
+the focus keeps it. */
 export function arrange(list, elements) {
+  const focused = document.activeElement;
   const wanted = new Set(elements);
   for (const element of [...list.children]) if (!wanted.has(element)) element.remove();
   let place = list.firstChild;
@@ -46,6 +48,7 @@ export function arrange(list, elements) {
     if (element === place) place = place.nextSibling;
     else list.insertBefore(element, place);
   }
+  if (list.contains(focused) && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
 /** Calls `draw` in the next frame, once however often it is asked. */

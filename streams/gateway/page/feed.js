@@ -13,6 +13,7 @@ export class Feed {
   delays = new Delays();
   #texts = 0;
   #asking = false;
+  #complete = null; // the ending after which texts were asked for
 
   /** `changed` is told that there is something new, `state` how the stream is. */
   constructor(session, { changed, state }) {
@@ -20,14 +21,21 @@ export class Feed {
     this.conversation = new Conversation(session);
     this.changed = changed;
     this.log = h('div', { class: 'unseen', role: 'log', 'aria-live': 'polite', 'aria-label': 'Live captions' });
-    this.stream = new Stream(at(session, '/results'), { take: (event) => this.#take(event.data), state });
-    this.#texts = setInterval(() => this.askForTexts(), TEXTS_MS);
-    this.askForTexts();
+    this.stream = new Stream(at(session, '/results'), {
+      take: (event) => this.#take(event.data),
+      state: (name, detail) => {
+        if (name === 'open') this.#ask();
+        state(name, detail);
+      },
+    });
+    this.#texts = setInterval(this.#ask, TEXTS_MS);
+    document.addEventListener('visibilitychange', this.#ask);
   }
 
   close() {
     this.stream.close();
     clearInterval(this.#texts);
+    document.removeEventListener('visibilitychange', this.#ask);
   }
 
   /** How old the newest result is (ms), or null where there is none, or nothing is to come. */
@@ -36,13 +44,21 @@ export class Feed {
     return newest === -Infinity || ending ? null : Math.max(0, now() - newest);
   }
 
+  /** Asks as long as something may be typed, and once more after the end. */
+  #ask = () => {
+    const { ending } = this.conversation;
+    if (!ending || ending !== this.#complete) this.askForTexts();
+  };
+
   async askForTexts() {
     if (this.#asking || document.hidden) return;
     this.#asking = true;
+    const { ending } = this.conversation;
     try {
       const { texts } = await requestJson(at(this.session, '/texts'), { quiet: true });
       const before = this.conversation.version;
       this.conversation.takeTexts(texts);
+      this.#complete = ending;
       if (this.conversation.version !== before) this.changed();
     } catch {
       // The stream says what is wrong with the gateway; this is tried again.
@@ -54,7 +70,7 @@ export class Feed {
   #take(result) {
     const late = now() - result.time;
     this.conversation.take(result);
-    if (this.conversation.ending) clearInterval(this.#texts);
+    if (this.conversation.ending === result.data) this.#ask();
     if (result.data.final !== false) this.delays.add(late); // else its time is yet to come
     if (result.type === 'tenor.caption.final.v1' && late < Delays.LIVE_MS) this.#announce(result.data);
     this.changed();

@@ -143,7 +143,7 @@ export function emotions(pen, { scale, voice }) {
   return reach;
 }
 
-/** Shares of the modalities, stacked to the full height. */
+/** Shares of the modalities, stacked to the full height, a line of the surface between them. */
 export function contributions(pen, { scale, height, voice }) {
   const read = (window) => MODALITIES.map((name) => window.contributions[name] ?? 0);
   for (const { left, right, values } of columns(voice.windows, scale, read)) {
@@ -151,7 +151,7 @@ export function contributions(pen, { scale, height, voice }) {
     const width = Math.max(1, right - left - 0.6);
     MODALITIES.forEach((name, i) => {
       pen.fillStyle = ink(`mod-${name}`);
-      pen.fillRect(left, top * height, width, values[i] * height);
+      pen.fillRect(left, top * height, width, Math.max(0, values[i] * height - 1));
       top += values[i];
     });
   }

@@ -56,35 +56,51 @@ export class Microphone {
   #tell;
   #outbox = new Outbox();
   #socket = null;
-  #recorder = null;
+  #wanted = new AbortController();
+  #records = false;
+  #served = false;
   #tries = 0;
   #timer = 0;
-  #over = false;
+  #over = null;
 
-  /** `tell` gets `level` (0..1), `state` (text, whether it is bad), and `over` once at the end. */
+  /** `tell` gets `level` (0..1) and `state` (text, whether it is bad). */
   constructor(session, channel, tell) {
     this.#session = session;
     this.#channel = channel;
     this.#tell = tell;
   }
 
-  async start() {
+  /** Listens until it is stopped; resolves when it is over, to whether all that was heard is sent. */
+  start() {
+    const over = new Promise((resolve) => {
+      this.#over = resolve;
+    });
+    this.#listen();
+    return over;
+  }
+
+  async #listen() {
     try {
       this.#tell.state('Waiting for the microphone …');
-      this.#recorder = await record((block) => this.#hear(block), () => this.stop());
+      await record((block) => this.#hear(block), () => this.stop(), this.#wanted.signal);
+      this.#records = true;
       this.#connect();
     } catch (error) {
       this.#finish(EXPLAINED[error.name] ?? error.message, true);
     }
   }
 
-  /** Stops to listen; what was heard is still sent. */
+  get #listens() {
+    return !this.#wanted.signal.aborted;
+  }
+
+  /** Stops to listen, also if it has not begun to; what was heard is still sent. */
   stop() {
-    const recorder = this.#recorder;
-    this.#recorder = null;
-    if (!recorder) return;
-    recorder.stop();
+    if (!this.#listens) return;
+    this.#wanted.abort();
     this.#tell.level(0);
+    if (!this.#records) this.#finish('Stopped.');
+    if (this.#socket) this.#tell.state('Sending the rest …');
     this.#pump();
   }
 
@@ -109,9 +125,9 @@ export class Microphone {
       if (message.type === 'error') why = message.problem;
       else this.#outbox.confirmed(message);
       if (message.type === 'ready') {
-        ready = true;
+        ready = this.#served = true;
         this.#tries = 0;
-        this.#tell.state(this.#recorder ? 'Listening. What you say is sent to the gateway.' : 'Sending the rest …');
+        this.#tell.state(this.#listens ? 'Listening. What you say is sent to the gateway.' : 'Sending the rest …');
       }
       if (message.type === 'closed') this.#finish('Everything was sent.');
       else this.#pump();
@@ -133,43 +149,45 @@ export class Microphone {
 
   /** All was sent; if nothing more is to come, the gateway is told, and confirms it. */
   #rest() {
-    if (this.#recorder || this.#socket.told) return;
+    if (this.#listens || this.#socket.told) return;
     this.#socket.told = true;
     this.#socket.send(JSON.stringify({ type: 'close' }));
   }
 
   async #lost(ready, why) {
-    if (this.#over) return;
+    if (!this.#over) return;
     this.#socket = null;
     let problem = why && new Problem(why.status, why.title, why.detail);
     if (!problem && !ready) problem = await this.#refusal();
-    if (problem && !problem.passing) {
-      this.stop();
+    const busy = problem?.status === 429;
+    if (problem && (!problem.passing || (busy && !this.#served))) {
       this.#finish(problem.message, true);
       return;
     }
-    this.#tell.state('Connection lost; what you say is kept, and sent when it is back', true);
+    this.#tell.state(`${busy ? problem.message : 'Connection lost'}; what you say is kept, and sent when it is back`, true);
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#connect(), backoff(this.#tries++));
+    this.#timer = setTimeout(() => this.#connect(), Math.max(problem?.retryAfterMs ?? 0, backoff(this.#tries++)));
   }
 
-  /** A browser does not tell why a WebSocket was refused; an empty message is refused alike. */
+  /** A browser does not tell why a WebSocket was refused; an empty recording is refused alike. */
   async #refusal() {
     try {
-      await request(at(this.#session, '/text'), { method: 'POST' });
+      await request(at(this.#session, '/audio'), { method: 'POST', headers: { 'Content-Type': 'audio/wav' } });
     } catch (problem) {
-      if ([401, 403].includes(problem.status)) return problem;
+      if ([401, 403, 429].includes(problem.status)) return problem;
     }
     return null;
   }
 
   #finish(text, bad = false) {
-    if (this.#over) return;
-    this.#over = true;
+    const over = this.#over;
+    this.#over = null;
+    if (!over) return;
+    this.#wanted.abort();
     clearTimeout(this.#timer);
     this.#socket?.close();
     this.#tell.state(text, bad);
-    this.#tell.over();
+    over(!bad);
   }
 }
 
@@ -179,24 +197,26 @@ const EXPLAINED = {
   NotReadableError: 'Another program holds the microphone',
 };
 
-/** Records blocks of 16-bit audio until it is stopped; `lost` is called if the microphone goes. */
-async function record(hear, lost) {
+/** Records blocks of 16-bit audio until `signal` is aborted; `lost` is called if the microphone goes. */
+async function record(hear, lost, signal) {
   if (!navigator.mediaDevices) throw new Error('A browser gives the microphone only to pages over https, or of this machine');
   const sound = { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: sound });
   const context = new AudioContext();
   const stop = () => {
     for (const track of stream.getTracks()) track.stop();
-    context.close();
+    context.close().catch(() => {}); // it is closed already
   };
+  signal.addEventListener('abort', stop);
   try {
+    signal.throwIfAborted();
     await context.audioWorklet.addModule('/page/worklet.js');
     await context.resume();
+    signal.throwIfAborted();
     const node = new AudioWorkletNode(context, 'recorder', { numberOfOutputs: 0 });
     node.port.onmessage = ({ data }) => hear(data);
     context.createMediaStreamSource(stream).connect(node);
     stream.getTracks()[0].onended = lost;
-    return { stop };
   } catch (error) {
     stop();
     throw error;

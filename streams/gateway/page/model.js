@@ -120,13 +120,6 @@ export class Conversation {
     return Math.min(...starts);
   }
 
-  /** Ids that matches and evidence name and that nobody has told of yet, of texts for instance. */
-  unknown() {
-    const ids = new Set(this.#matches.keys());
-    for (const { latest } of this.voices.values()) latest?.evidence.forEach(({ id }) => ids.add(id));
-    return [...ids].filter((id) => !this.#known.has(id));
-  }
-
   /** Channels in the order in which they are shown: the customer first, everybody last. */
   get channels() {
     const rank = (name) => (name === 'customer' ? 0 : name === '' ? 2 : 1);
@@ -172,7 +165,7 @@ export class Conversation {
     const voice = this.#voice(said.channel);
     this.#reach(said.start, said.end);
     voice.until = Math.max(voice.until, said.end);
-    if (kind === 'speech') voice.talkMs += said.end - said.start;
+    if (kind === 'speech') voice.talkMs += said.end - said.start - (said.lost_ms ?? 0);
     const spans = { speech: voice.spoken, gap: voice.gaps }[kind];
     spans?.splice(after(spans, said.start), 0, { start: said.start, end: said.end });
     const partial = voice.partial && said.end > voice.partial.start ? voice.partial : null;

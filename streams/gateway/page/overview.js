@@ -22,6 +22,7 @@ export class Overview {
   title = 'Sessions · Tenor';
   nav = 'list';
   #rows = new Map();
+  #before = new Map(); // the rows of the last connection
   #changed = new Set();
   #order = '';
   #shown = 'all';
@@ -102,20 +103,25 @@ export class Overview {
 
   #state(state, detail) {
     this.status.show(state, detail);
-    if (state === 'open') this.#filled = true;
+    if (state === 'open') {
+      this.#filled = true;
+      this.#before = this.#rows; // all are told again, but for those that were forgotten
+      this.#rows = new Map();
+    }
     if (state === 'refused') say(this.empty.firstChild, detail.explained);
     this.#draw();
   }
 
   #take(summary) {
     const { session } = summary;
-    const row = this.#rows.get(session);
+    const row = this.#rows.get(session) ?? this.#before.get(session);
     if (summary.forgotten) {
       row?.element.remove();
       this.#rows.delete(session);
     } else if (row) {
       if (summary.alert && !row.summary.alert) say(this.news, `${session}: ${alertText(summary.alert)}`);
       row.summary = summary;
+      this.#rows.set(session, row);
     } else this.#rows.set(session, new Row(summary));
     this.#changed.add(session);
     this.#draw();

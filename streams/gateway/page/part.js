@@ -9,6 +9,7 @@ export class Part {
   #session;
   #sent;
   #microphone = null;
+  #heard = null; // resolves when the microphone is over
 
   /** `sent` is called when text was accepted. */
   constructor(session, sent) {
@@ -77,14 +78,15 @@ export class Part {
         this.level.style.transform = `scaleX(${share})`;
       },
       state: (text, bad) => this.#tell(text, bad),
-      over: () => this.#show(false),
     });
     this.#show(true);
-    await this.#microphone.start();
+    this.#heard = this.#microphone.start();
+    await this.#heard;
+    this.#microphone = null;
+    this.#show(false);
   }
 
   #show(listening) {
-    if (!listening) this.#microphone = null;
     this.toggle.replaceChildren(icon(listening ? 'stop' : 'mic'), h('span', {}, listening ? 'Stop microphone' : 'Start microphone'));
     this.meter.hidden = !listening;
     this.name.disabled = listening;
@@ -102,24 +104,35 @@ export class Part {
     }, 'Sent.');
   }
 
-  #take(files) {
-    for (const file of files) this.#send(file);
+  /** Sends files, and says at the end what became of them all. */
+  #take(list) {
+    const files = [...list];
     this.files.value = '';
+    if (!files.length) return;
+    const what = files.length === 1 ? files[0].name : `${files.length} files`;
+    const all = async () => {
+      const failures = (await Promise.all(files.map((file) => this.#send(file)))).filter(Boolean);
+      if (failures.length) throw new Error(failures.join('; '));
+    };
+    this.#try(`Sending ${what} …`, all, `${what} ${files.length === 1 ? 'was' : 'were'} accepted.`);
   }
 
-  #send(file) {
+  /** Why it was not sent, or ''. */
+  async #send(file) {
     const kind = { audio: 'audio', image: 'images', video: 'audio' }[file.type.split('/')[0]];
-    if (!kind) {
-      this.#tell(`${file.name} is neither audio nor a picture`, true);
-      return;
+    if (!kind) return `${file.name} is neither audio nor a picture`;
+    try {
+      await request(this.#path(`/${kind}`), { method: 'POST', body: file, headers: { 'Content-Type': file.type } });
+      return '';
+    } catch (problem) {
+      return `${file.name}: ${problem.message}`;
     }
-    const path = this.#path(`/${kind}`);
-    const post = () => request(path, { method: 'POST', body: file, headers: { 'Content-Type': file.type } });
-    this.#try(`Sending ${file.name} …`, post, `${file.name} was accepted.`);
   }
 
-  #end() {
+  /** What the microphone has heard goes before the end; if that fails, it stays to be read. */
+  async #end() {
     this.#microphone?.stop();
+    if (this.#microphone && !(await this.#heard)) return;
     this.#try('Ending …', () => request(at(this.#session, '/end'), { method: 'POST' }), 'The session is ended; what is still to come appears in a moment.');
   }
 

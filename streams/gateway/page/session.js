@@ -24,7 +24,7 @@ const word = (text) => h('span', { class: 'word' }, text);
 export class SessionView {
   nav = 'session';
   #draw = eachFrame(() => this.#show());
-  #drawnVersion = -1;
+  told = null; // the ending that is shown
 
   constructor(session, status, { takesPart }) {
     this.session = session;
@@ -57,7 +57,7 @@ export class SessionView {
     this.problem = h('p', { class: 'notice', role: 'alert', hidden: true });
     this.empty = h('div', { class: 'empty' }, h('p', {}, 'Nothing has been said in this session yet.'));
     this.panes = h('div', { class: 'panes', 'data-pane': 'talk' }, this.#talkPane(), this.#linesPane());
-    this.element = h('div', { class: 'session' }, this.#head(), this.panes);
+    this.element = h('div', { class: 'session' }, this.#head(), this.feed.log, this.problem, this.panes);
     this.element.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') this.#leave();
     });
@@ -101,7 +101,7 @@ export class SessionView {
     this.captions.list.after(this.empty);
     this.over = h('section', { class: 'over', 'aria-label': 'How the session ended', hidden: true });
     this.captions.list.after(this.over);
-    return h('section', { class: 'pane' }, bar, this.problem, this.captions.element, this.feed.log, this.captions.jump, this.part.element);
+    return h('section', { class: 'pane' }, bar, this.captions.element, this.captions.jump, this.part.element);
   }
 
   #linesPane() {
@@ -140,12 +140,14 @@ export class SessionView {
 
   #end() {
     const { ending } = this.conversation;
-    if (!ending || !this.over.hidden) return;
+    if (ending === this.told) return;
+    this.told = ending;
+    this.over.hidden = !ending;
+    if (!ending) return;
     const lines = Object.entries(ending.channels).map(([name, { score, label, first, last, trend }]) =>
       h('li', {}, h('b', {}, voiceName(name)), ` ${signed(score)} on average (${label}), from ${signed(first)} to ${signed(last)}, trend ${signed(trend)} per minute`),
     );
-    this.over.append(h('h3', {}, 'The session has ended'), h('ul', {}, lines));
-    this.over.hidden = false;
+    this.over.replaceChildren(h('h3', {}, 'The session has ended'), h('ul', {}, lines));
     this.captions.settle();
   }
 
@@ -171,13 +173,13 @@ export class SessionView {
     this.why.close();
     this.timeline.choose(null, null);
     this.captions.cite(new Map());
-    this.came?.focus();
+    if (this.came) (this.came.isConnected ? this.came : this.timeline.axis).focus();
     this.came = null;
   }
 
   #find(id) {
     this.#turnTo('talk');
-    this.captions.find(id);
+    this.captions.goTo(id);
   }
 
   #turnTo(name) {

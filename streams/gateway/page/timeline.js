@@ -2,7 +2,7 @@
 
 The axis is a slider, so that everything that can be pointed at can be reached and read by keys. */
 
-import { eachFrame, h, mark, say } from './dom.js';
+import { arrange, eachFrame, h, mark, say } from './dom.js';
 import { clock, likeliest, percent, signed, speaker, voice as voiceName } from './format.js';
 import * as lanes from './lanes.js';
 import { EMOTIONS, MODALITIES } from './model.js';
@@ -20,6 +20,7 @@ export class Timeline {
   #palette;
   #choose;
   #lanes = [];
+  #cards = new Map();
   #shown = '';
   #speaker = null;
   #cursor = null;
@@ -81,6 +82,7 @@ export class Timeline {
       'aria-label': 'Time, to read the values',
       'aria-valuemin': 0,
       onkeydown: (event) => this.#key(event),
+      onfocus: () => this.redraw(),
     });
     this.hairTime = h('span');
     this.hair = h('div', { class: 'hair', hidden: true }, this.hairTime);
@@ -184,8 +186,9 @@ export class Timeline {
   /** Makes the lanes anew: when there is another speaker, or another is chosen. */
   #arrange(judged) {
     const focused = document.activeElement?.dataset?.speaker;
-    this.now = judged.map((channel) => this.#makeNow(channel));
-    this.nows.replaceChildren(...this.now.map(({ element }) => element));
+    this.now = judged.map((channel) => this.#cards.get(channel) ?? this.#makeNow(channel));
+    judged.forEach((channel, i) => this.#cards.set(channel, this.now[i]));
+    arrange(this.nows, this.now.map(({ element }) => element));
     this.speakers.replaceChildren(
       ...judged.map((channel) =>
         h('button', { type: 'button', 'data-speaker': `.${channel}`, 'aria-pressed': channel === this.#speaker, onclick: () => this.#turnTo(channel) }, voiceName(channel)),
@@ -197,8 +200,7 @@ export class Timeline {
       ...(chosen ? [this.#emotions(chosen), this.#contributions(chosen)] : []),
       this.#talk(),
     ];
-    const hair = this.hair;
-    this.plot.replaceChildren(this.axis, ...this.#lanes.map(({ element }) => element), hair);
+    arrange(this.plot, [this.axis, ...this.#lanes.map(({ element }) => element), this.hair]);
     if (focused) this.speakers.querySelector(`[data-speaker="${CSS.escape(focused)}"]`)?.focus();
   }
 

@@ -6,6 +6,7 @@ import { CERTAIN, MODALITIES } from './model.js';
 import { scoreBox, showScore } from './scores.js';
 
 const MOST = 40;
+const MOST_ROWS = 500;
 
 export class Why {
   #conversation;
@@ -35,6 +36,7 @@ export class Why {
       h('header', {}, h('h2', {}, when), box, close),
       h('p', { class: 'hint' }, about(window)),
       h('div', { class: 'share', 'aria-hidden': 'true' }, MODALITIES.filter((name) => window.contributions[name]).map((name) => bar(name, window.contributions[name]))),
+      h('p', { class: 'hint' }, inWords(window.contributions)),
       h('ul', {}, causes, context(window.contributions.context)),
     );
     this.element.hidden = false;
@@ -70,22 +72,28 @@ function bar(name, share) {
   return part;
 }
 
+const inWords = (shares) =>
+  MODALITIES.filter((name) => shares[name]).map((name) => `${name} ${percent(shares[name])}`).join(', ');
+
 const context = (share) =>
   share > 0 && h('li', { class: 'cause' }, h('b', {}, percent(share)), h('div', {}, 'What was before', h('small', {}, 'memory of the conversation')));
 
-/** All values of a voice as a table: the text of its lines. */
-export function table({ name, windows }, zero) {
+/** The newest values of a voice as a table: the text of its lines. */
+export function table({ name, windows: all }, zero) {
+  const windows = all.slice(-MOST_ROWS);
   const emotions = Object.keys(windows.at(-1)?.emotions ?? {});
-  const heads = ['Time', 'Score', '±', 'Label', 'Sure', ...emotions].map((text) => h('th', { scope: 'col' }, text));
-  const rows = windows.map(({ start, score, deviation, label, confidence, emotions: felt }) =>
+  const heads = ['Time', 'Score', '±', 'Label', 'Sure', ...emotions, 'Rests on'].map((text) => h('th', { scope: 'col' }, text));
+  const rows = windows.map(({ start, score, deviation, label, confidence, emotions: felt, contributions }) =>
     h(
       'tr',
       {},
       h('td', {}, clock(start - zero)),
       [signed(score), (deviation * CERTAIN).toFixed(2), label, percent(confidence)].map((text) => h('td', {}, text)),
       emotions.map((each) => h('td', {}, percent(felt[each] ?? 0))),
+      h('td', {}, inWords(contributions)),
     ),
   );
-  const caption = h('caption', { class: 'unseen' }, `Sentiment of ${voiceName(name)}`);
+  const some = windows.length < all.length;
+  const caption = h('caption', { class: some ? 'hint' : 'unseen' }, `Sentiment of ${voiceName(name)}${some ? `, the newest ${MOST_ROWS} windows of ${all.length}` : ''}`);
   return h('table', {}, caption, h('thead', {}, h('tr', {}, heads)), h('tbody', {}, rows));
 }

@@ -290,7 +290,7 @@ def _opened(
 
 
 def _samples(container: InputContainer, channels: int, limits: Limits) -> Iterator[list[bytes]]:
-    resampler = ffmpeg().AudioResampler("s16p", "mono" if channels == 1 else None, PCM.rate)
+    resampler = ffmpeg().AudioResampler("s16", "mono" if channels == 1 else None, PCM.rate)
     sound, left = _sound(container), int(limits.seconds * PCM.rate)
     for packet in container.demux(sound):
         for frame in packet.decode():
@@ -325,7 +325,9 @@ def _check(frame: AudioFrame, channels: int, limits: Limits) -> None:
 
 
 def _bytes(frame: AudioFrame) -> list[bytes]:
-    return [channel.astype("<i2").tobytes() for channel in frame.to_ndarray()]
+    """Of each channel. Its frame is packed: of eight planes PyAV would look for a ninth, and crash."""
+    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    return [channel.astype("<i2").tobytes() for channel in samples.T]
 
 
 class _Pipe:

@@ -79,6 +79,15 @@ def test_channels_are_told_apart_or_mixed(kind: str) -> None:
     assert min(strong) > 0.5 * max(strong)
 
 
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_the_most_channels_are_told_apart(kind: str) -> None:
+    """Eight: as planes of one frame they would crash the process."""
+    hertz = tuple(400.0 + 100 * n for n in range(8))
+    data = recording(kind, hertz=hertz)
+    for made in (whole(data, kind, 8), streamed(decoder(kind, channels=8), data, [999], 8)):
+        assert [loudest(each) for each in made] == pytest.approx(hertz, abs=2)
+
+
 @pytest.mark.parametrize("kind", ["webm", "ogg", "wav", "flac"])
 def test_a_stream_is_what_the_file_is_wherever_it_is_cut(kind: str) -> None:
     data = recording(kind, 0.7, rate=48_000 if kind in ("webm", "ogg") else 16_000)

@@ -42,7 +42,7 @@ def recording(
     codec: str = "",
 ) -> bytes:
     """A file of one of these containers."""
-    layout = "mono" if len(hertz) == 1 else "stereo"
+    layout = {1: "mono", 2: "stereo", 8: "7.1"}[len(hertz)]
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options=LIVE.get(kind, {})) as container:
         stream = container.add_stream(codec or ENCODERS[kind], rate=rate, layout=layout)

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
@@ -189,7 +188,6 @@ class StreamDecoder:
     def feed(self, data: bytes) -> list[bytes]:
         if not self._thread.ident:
             self._thread.start()
-        self._dense = 0
         for at in range(0, len(data), SLICE):
             if self._error is None:
                 self._put(data[at : at + SLICE])
@@ -208,21 +206,18 @@ class StreamDecoder:
         made = len(self._made)
         took = self._pipe.put(data)
         self._barren = 0 if len(self._made) > made else self._barren + len(data)
-        self._dense += sum(map(len, chain.from_iterable(self._made[made:])))
         if self._error is None and not took:
             self._error = MediaError("chained-audio", "the recording is over; begin a new line")
         if self._error is None and self._barren > BARREN:
             self._error = MediaError("undecodable-audio", f"no sound in {BARREN} bytes")
-        if self._error is None and self._dense > DENSE:
-            self._error = MediaError("audio-too-long", f"more than {DENSE} bytes of sound at once")
         if self._error:
             self._pipe.close()
 
     def _take(self) -> list[bytes]:
-        """What was decoded before an error counts, and is told first."""
+        """What was decoded before an error counts, and is told first. The thread waits now."""
         if not self._made and self._error:
             raise self._error
-        made, self._made = self._made, []
+        made, self._made, self._dense = self._made, [], 0
         return [b"".join(parts[channel] for parts in made) for channel in range(self._channels)]
 
     def _run(self, kind: str, limits: Limits) -> None:
@@ -230,11 +225,19 @@ class StreamDecoder:
         try:
             with _opened(self._pipe, kind, limits, options) as container:
                 for samples in _samples(container, self._channels, limits):
-                    self._made.append(samples)
+                    self._keep(samples)
         except MediaError as error:
             self._error = error
         finally:
             self._pipe.leave()
+
+    def _keep(self, samples: list[bytes]) -> None:
+        """A bomb is dropped as soon as it is known to be one."""
+        self._made.append(samples)
+        self._dense += sum(map(len, samples))
+        if self._dense > DENSE:
+            self._made = []
+            raise MediaError("audio-too-long", f"more than {DENSE} bytes of sound at once")
 
 
 @cache
@@ -290,7 +293,7 @@ def _opened(
 
 
 def _samples(container: InputContainer, channels: int, limits: Limits) -> Iterator[list[bytes]]:
-    resampler = ffmpeg().AudioResampler("s16p", "mono" if channels == 1 else None, PCM.rate)
+    resampler = ffmpeg().AudioResampler("s16", "mono" if channels == 1 else None, PCM.rate)
     sound, left = _sound(container), int(limits.seconds * PCM.rate)
     for packet in container.demux(sound):
         for frame in packet.decode():
@@ -325,7 +328,9 @@ def _check(frame: AudioFrame, channels: int, limits: Limits) -> None:
 
 
 def _bytes(frame: AudioFrame) -> list[bytes]:
-    return [channel.astype("<i2").tobytes() for channel in frame.to_ndarray()]
+    """Of each channel. Frames are packed: of eight planes PyAV looks for a ninth, and crashes."""
+    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    return [channel.astype("<i2").tobytes() for channel in samples.T]
 
 
 class _Pipe:

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from streams.gateway.settings import GatewaySettings
 
 T = TypeVar("T")
+Take = Callable[[int], None]
+"""Takes so many bytes of a `Room`."""
 
 PROTOCOL: Final = "tenor"
 """The subprotocol of WebSockets whose client gives its key as the next one: a page can set no
@@ -69,6 +71,34 @@ class Bucket:
         if now > self._at:
             self._level = min(self._burst, self._level + (now - self._at) * self._rate)
             self._at = now
+
+
+class Room:
+    """Bytes of bodies that may be held at one time, whoever sends them."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[Take]:
+        """Gives what takes of it, until the end. That raises Problem 503 where it is full."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self._left:
+                raise Problem(
+                    Kind.UNAVAILABLE,
+                    f"the gateway holds {self._size} bytes of bodies, and no more: send it again",
+                    retry_after_s=BUSY_S,
+                )
+            self._left -= size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self._left += taken
 
 
 class Lease:
@@ -125,6 +155,7 @@ class Gate:
         """Without keys everybody may do everything."""
         self.settings = settings
         self.stopping = False
+        self.room = Room(max(settings.bodies_bytes, settings.file_bytes))
         self._keys = keys
         self._clock = clock
         self._origins = frozenset(settings.allowed_origins)
@@ -218,7 +249,7 @@ class Gate:
         self._take(caller, events, size)
 
     async def pace(self, caller: Caller, *, events: int = 1, size: int = 0) -> None:
-        """The same for a live socket: who is too fast is not refused but read more slowly."""
+        """The same for what is coming already: it is not refused but read more slowly."""
         while wait_s := self._wait_s(caller):  # noqa: ASYNC110  (time is what it waits for)
             await asyncio.sleep(max(wait_s, SHORTEST_S))
         self._take(caller, events, size)
@@ -240,15 +271,18 @@ class Gate:
             self._buckets[caller] = by_events, by_bytes
         return self._buckets[caller]
 
-    async def body(self, request: Request, caller: Caller, limit: int) -> bytes:
+    async def body(self, request: Request, caller: Caller, limit: int, take: Take) -> bytes:
         """All that a request sends. Raises Problem as `chunks`."""
-        return b"".join([chunk async for chunk in self.chunks(request, caller, limit)])
+        return b"".join([chunk async for chunk in self.chunks(request, caller, limit, take)])
 
-    async def chunks(self, request: Request, caller: Caller, limit: int) -> AsyncIterator[bytes]:
-        """The same piece by piece, as it comes.
+    async def chunks(
+        self, request: Request, caller: Caller, limit: int, take: Take
+    ) -> AsyncIterator[bytes]:
+        """The same piece by piece, as it comes, no faster than the key may send; `take` is of the
+        room in which it is held.
 
         Raises:
-            Problem: 413 where it is more than `limit` bytes, 408 where it stops coming, 429.
+            Problem: 413 where it is more than `limit` bytes, 408 where it stops coming, 429, 503.
         """
         too_large = Problem(Kind.TOO_LARGE, f"at most {limit} bytes may be sent here")
         declared = request.headers.get("content-length", "")
@@ -260,7 +294,8 @@ class Gate:
             left -= len(chunk)
             if left < 0:
                 raise too_large
-            self._take(caller, 0, len(chunk))
+            take(len(chunk))
+            await self.pace(caller, events=0, size=len(chunk))
             yield chunk
 
     # --- what is live

@@ -27,6 +27,7 @@ from streams.clock import now_ms
 from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import CodecError, Event, EventType, Topics, event_id
+from streams.gateway.gate import BUSY_S, Lease
 from streams.gateway.lines import CONFIRM_S, SOURCE, Future, Line, unconfirmed
 from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.problems import Kind, Problem
@@ -42,6 +43,8 @@ DECODERS: Final = 2
 """Pictures that are decoded at a time."""
 FILES: Final = 2
 """Whole recordings that are decoded and sent at a time."""
+WAITING: Final = 32
+"""Those that may wait for it."""
 KINDS: Final = {
     "too-large": Kind.TOO_LARGE,
     "text-too-long": Kind.TOO_LARGE,
@@ -121,7 +124,8 @@ class Ingest:
         self._lines: WeakValueDictionary[tuple[str, str], Line] = WeakValueDictionary()
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._decoders = asyncio.Semaphore(DECODERS)
-        self.files = asyncio.Semaphore(FILES)
+        self._files = asyncio.Semaphore(FILES)
+        self._waiting = 0
 
     @classmethod
     @asynccontextmanager
@@ -205,6 +209,23 @@ class Ingest:
             line.end(Problem(Kind.CONFLICT, "the session was ended"))
         accepted = await asyncio.gather(*(self._accept(topic, ends[topic]) for topic in INPUTS))
         return tuple(accepted)
+
+    @asynccontextmanager
+    async def turn(self, lease: Lease) -> AsyncIterator[None]:
+        """That of a whole recording; Problem 503 where too many wait for theirs, or what ended the
+        lease while it waited."""
+        if self._waiting >= WAITING:
+            detail = f"{WAITING} recordings wait for their turn: send it again"
+            raise Problem(Kind.UNAVAILABLE, detail, retry_after_s=BUSY_S)
+        self._waiting += 1
+        try:
+            await lease.wait(self._files.acquire())
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._files.release()
 
     async def send(self, topic: str, event: Event) -> Future:
         """On its way; the future is done when Kafka has confirmed it."""

@@ -48,6 +48,9 @@ class GatewaySettings(BaseSettings):
     text_bytes: int = Field(64 * 1024, ge=1024, le=64 * 1024, description="The largest text")
     image_bytes: int = Field(16 * MIB, ge=1024, le=16 * MIB, description="The largest picture")
     file_bytes: int = Field(64 * MIB, ge=1024, le=1024 * MIB, description="The largest audio file")
+    bodies_bytes: int = Field(
+        512 * MIB, ge=0, description="Of all of them that are held at one time, or of one file"
+    )
     file_s: float = Field(7200.0, gt=0, description="The longest audio file")
     drain_s: float = Field(
         20.0, ge=0, le=600, description="How long clients may take to leave when it stops"

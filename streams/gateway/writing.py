@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, Final, Literal
@@ -285,7 +285,8 @@ async def text(request: Request, about: About) -> Accepted:
     """Plain text is a message; as JSON it may be a note, which is not scored, or a vocabulary,
     which tells the recogniser what names and codes to expect."""
     parts = parts_of(request)
-    return await parts.ingest.text(await _post(request, about, parts.settings.text_bytes))
+    async with _posted(request, about, parts.settings.text_bytes) as post:
+        return await parts.ingest.text(post)
 
 
 @router.post(
@@ -298,7 +299,8 @@ async def text(request: Request, about: About) -> Accepted:
 async def images(request: Request, about: About) -> Accepted:
     """Up to 40 megapixels; what cannot be decoded is refused."""
     parts = parts_of(request)
-    return await parts.ingest.image(await _post(request, about, parts.settings.image_bytes))
+    async with _posted(request, about, parts.settings.image_bytes) as post:
+        return await parts.ingest.image(post)
 
 
 @router.post(
@@ -340,8 +342,9 @@ async def file(
         raise Problem(Kind.UNSUPPORTED, f"the content type must be one of {expected}")
     names, limits = _names(channel or "speaker"), decoding.Limits(parts.settings.file_s)
     async with parts.gate.lease(caller, session) as lease:
-        with SpooledTemporaryFile(max_size=SPOOLED) as body:
-            async for piece in parts.gate.chunks(request, caller, parts.settings.file_bytes):
+        with parts.gate.room.part() as take, SpooledTemporaryFile(max_size=SPOOLED) as body:
+            limit = parts.settings.file_bytes
+            async for piece in parts.gate.chunks(request, caller, limit, take):
                 await asyncio.to_thread(body.write, piece)
             recording = Recording(body, kind, names, limits)
             length, lines = await send(recording, parts.ingest, lease, start)
@@ -354,9 +357,12 @@ async def file(
     )
 
 
-async def _post(request: Request, about: Post, limit: int) -> Post:
-    """With what the request sends."""
+@asynccontextmanager
+async def _posted(request: Request, about: Post, limit: int) -> AsyncIterator[Post]:
+    """With what the request sends; it counts as held until the end."""
     gate = parts_of(request).gate
     caller = gate.admit(request, Scope.INGEST, about.session)
     content_type = request.headers.get("content-type", "")
-    return replace(about, content_type=content_type, data=await gate.body(request, caller, limit))
+    with gate.room.part() as take:
+        data = await gate.body(request, caller, limit, take)
+        yield replace(about, content_type=content_type, data=data)

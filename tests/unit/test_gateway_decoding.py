@@ -79,6 +79,15 @@ def test_channels_are_told_apart_or_mixed(kind: str) -> None:
     assert min(strong) > 0.5 * max(strong)
 
 
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_the_most_channels_are_told_apart(kind: str) -> None:
+    """Eight: as planes of one frame they would crash the process."""
+    hertz = tuple(400.0 + 100 * n for n in range(8))
+    data = recording(kind, hertz=hertz)
+    for made in (whole(data, kind, 8), streamed(decoder(kind, channels=8), data, [999], 8)):
+        assert [loudest(each) for each in made] == pytest.approx(hertz, abs=2)
+
+
 @pytest.mark.parametrize("kind", ["webm", "ogg", "wav", "flac"])
 def test_a_stream_is_what_the_file_is_wherever_it_is_cut(kind: str) -> None:
     data = recording(kind, 0.7, rate=48_000 if kind in ("webm", "ogg") else 16_000)
@@ -241,6 +250,48 @@ def test_much_silence_in_few_bytes_is_limited() -> None:
             pass
     feeding.leave()
     assert refused(bomb, "webm", limits=Limits(seconds=600)) == "audio-too-long"
+
+
+def crc(data: bytes, polynomial: int, bits: int) -> int:
+    """As FLAC has it."""
+    made = 0
+    for each in data:
+        made ^= each << (bits - 8)
+        for _ in range(8):
+            made = (made << 1) ^ (polynomial if made >> (bits - 1) else 0)
+    return made
+
+
+def flac_bomb(frames: int) -> bytes:
+    """Frames of 31 bytes, each of them 65,535 samples of 7 channels at 8 kHz: constants."""
+    about = 8000 << 44 | (7 - 1) << 41 | (16 - 1) << 36
+    info = struct.pack(">HH6xQ16x", 65_535, 65_535, about)
+    made = b"fLaC\x80" + len(info).to_bytes(3, "big") + info
+    for number in range(frames):
+        head = b"\xff\xf8\x74\x68" + bytes([number]) + b"\xff\xfe"
+        frame = head + bytes([crc(head, 0x107, 8)]) + b"\0\1\0" * 7
+        made += frame + crc(frame, 0x18005, 16).to_bytes(2, "big")
+    return made
+
+
+def test_a_bomb_is_dropped_before_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in one slice, so nobody looks at it before all of it was decoded."""
+    feeding, limit, made = decoder("flac", channels=7), 8 * 2**20, 0
+    monkeypatch.setattr(decoding, "DENSE", limit)
+
+    class Counted(list[list[bytes]]):
+        def append(self, samples: list[bytes]) -> None:
+            nonlocal made
+            made += sum(map(len, samples))
+            super().append(samples)
+
+    monkeypatch.setattr(feeding, "_made", Counted())
+    bomb = flac_bomb(90)
+    assert len(bomb) < 3000 < decoding.SLICE
+    with pytest.raises(MediaError, match="at once"):
+        feeding.feed(bomb)
+    assert limit < made < 2 * limit
+    feeding.leave()
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -260,22 +260,58 @@ def request(*chunks: bytes, length: int | None = None) -> Request:
     return Request({"type": "http", "method": "POST", "headers": headers}, receive)
 
 
+def nothing(_: int) -> None:
+    """Takes of a room without an end."""
+
+
 async def test_a_body_is_read_up_to_its_limit() -> None:
-    assert await gate().body(request(b"abc", b"de"), ANYBODY, 5) == b"abcde"
-    assert await gate().body(request(), ANYBODY, 5) == b""
+    assert await gate().body(request(b"abc", b"de"), ANYBODY, 5, nothing) == b"abcde"
+    assert await gate().body(request(), ANYBODY, 5, nothing) == b""
     for too_large in (request(b"abc", b"def"), request(length=6), request(length=10**30)):
         with pytest.raises(Problem) as refusal:
-            await gate().body(too_large, ANYBODY, 5)
+            await gate().body(too_large, ANYBODY, 5, nothing)
         assert refusal.value.kind is Kind.TOO_LARGE
 
 
 async def test_what_was_read_counts_as_bytes_of_the_key() -> None:
     slow = gate(bytes_per_second=1, burst_s=1)
-    await slow.body(request(b"abc"), ANYBODY, 5)
+    await slow.body(request(b"abc"), ANYBODY, 5, nothing)
     with pytest.raises(Problem) as refusal:
-        await slow.body(request(b"abc"), ANYBODY, 5)
+        await slow.body(request(b"abc"), ANYBODY, 5, nothing)
     assert refusal.value.kind is Kind.RATE
-    await slow.body(request(b"abc"), ACME, 5)
+    await slow.body(request(b"abc"), ACME, 5, nothing)
+
+
+async def test_a_body_is_read_no_faster_than_its_key_may_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    slow = gate(clock, bytes_per_second=1000, burst_s=1)
+    await slow.body(request(*[bytes(1000)] * 10), ANYBODY, 10_000, nothing)
+    assert clock.now == pytest.approx(108, abs=0.1), "after the burst and one piece in debt"
+
+
+async def test_bodies_of_all_have_one_room_until_they_are_used() -> None:
+    small = gate(bodies_bytes=4000, file_bytes=2000)
+    with small.room.part() as first:
+        await small.body(request(bytes(3000)), ANYBODY, 5000, first)
+        with small.room.part() as second, pytest.raises(Problem) as refusal:
+            await small.body(request(bytes(1000), b"1"), ACME, 5000, second)
+        assert (refusal.value.kind, refusal.value.retry_after_s) == (Kind.UNAVAILABLE, 10)
+        with small.room.part() as third:
+            await small.body(request(bytes(1000)), ACME, 5000, third)
+    with small.room.part() as alone:
+        await small.body(request(bytes(4000)), ANYBODY, 5000, alone)
+
+
+async def test_one_file_has_room_whatever_the_settings_say() -> None:
+    with gate(bodies_bytes=0, file_bytes=2000).room.part() as take:
+        take(2000)
 
 
 async def test_a_body_that_stops_coming_is_not_awaited_for_ever(
@@ -287,7 +323,7 @@ async def test_a_body_that_stops_coming_is_not_awaited_for_ever(
     monkeypatch.setattr(gates, "SILENCE_S", 0.01)
     stuck = Request({"type": "http", "method": "POST", "headers": []}, receive)
     with pytest.raises(Problem) as refusal:
-        await gate().body(stuck, ANYBODY, 5)
+        await gate().body(stuck, ANYBODY, 5, nothing)
     assert refusal.value.kind is Kind.TIMEOUT
 
 

@@ -19,10 +19,13 @@ from streams.events import JSON_TYPE, Event, EventType, Topics
 from streams.gateway import lines
 from streams.gateway.decoding import decoder
 from streams.gateway.feeding import Feed
-from streams.gateway.ingest import Ingest, Post
+from streams.gateway.gate import Gate, stopping
+from streams.gateway.ingest import FILES, WAITING, Ingest, Post
+from streams.gateway.keys import ANYBODY
 from streams.gateway.problems import Kind, Problem
 from streams.gateway.renewing import RenewingProducer
 from streams.gateway.resuming import BEHIND_MS, CHUNK_MS, SETTLE_MS, Cutter, Format, Pace
+from streams.gateway.settings import GatewaySettings
 from streams.messages import text_message
 from streams.segmenter import FRAME
 from tests.gateway_sender import NOW, Fate, Log
@@ -499,3 +502,36 @@ class Producer(Log):
 
     async def stop(self) -> None:
         self.running = False
+
+
+# --- whole recordings
+
+
+async def test_only_so_many_recordings_wait_for_their_turn() -> None:
+    ingest, gate, done = ingest_on(Log()), Gate(GatewaySettings()), asyncio.Event()
+
+    async def send(session: str) -> None:
+        async with gate.lease(ANYBODY, session) as lease, ingest.turn(lease):
+            await done.wait()
+
+    sending = [asyncio.create_task(send(f"s{number}")) for number in range(FILES + WAITING)]
+    await asyncio.sleep(0)
+    async with refused(Kind.UNAVAILABLE, "wait for their turn"):
+        await send("one more")
+    done.set()
+    await asyncio.gather(*sending)
+    await send("one more")
+
+
+async def test_who_waits_for_a_turn_goes_when_told_to() -> None:
+    ingest, gate = ingest_on(Log()), Gate(GatewaySettings())
+
+    async def send(session: str) -> None:
+        async with gate.lease(ANYBODY, session) as lease, ingest.turn(lease):
+            await lease.wait(asyncio.Future())
+
+    sending = [asyncio.create_task(send(f"s{number}")) for number in range(FILES + 2)]
+    await asyncio.sleep(0)
+    assert await gate.drain(1)
+    told = await asyncio.gather(*sending, return_exceptions=True)
+    assert [str(each) for each in told] == [str(stopping())] * (FILES + 2)

@@ -462,6 +462,21 @@ def test_a_recording_beyond_its_limit_is_refused() -> None:
     assert not gateway.chunks()
 
 
+def test_nothing_is_held_after_an_answer() -> None:
+    gateway = Gateway(bodies_bytes=0, file_bytes=80_000)
+    wav = recording("wav", 1.0, rate=16_000, hertz=(440.0, 880.0))
+    with gateway.client:
+        for _ in range(3):
+            assert gateway.post("text", b"a" * 10_000, "text/plain").status_code == 201
+            assert gateway.post("audio", wav, "audio/wav").status_code == 201
+            problem(gateway.post("audio", wav[:-2000], "audio/flac"), 422, "invalid")
+        with gateway.gate.room.part() as take:
+            take(80_000)
+            for what, type_ in (("text", "text/plain"), ("images", "image/png")):
+                problem(gateway.post(what, b"a", type_), 503, "unavailable")
+            problem(gateway.post("audio", wav, "audio/wav"), 503, "unavailable")
+
+
 def test_a_session_is_ended_on_every_topic(gateway: Gateway) -> None:
     answer = gateway.post("end", time=NOW - 5)
     assert answer.status_code == 201

@@ -29,7 +29,7 @@ from streams.connection import Connection
 from streams.errors import UserError
 from streams.events import Topics
 from streams.gateway.app import make_app
-from streams.gateway.connections import HttpConnection, WebSocketConnection
+from streams.gateway.connections import HEADERS_BYTES, HttpConnection, WebSocketConnection
 from streams.gateway.gate import Gate
 from streams.gateway.ingest import Ingest
 from streams.gateway.keys import KeyRing, Scope
@@ -49,8 +49,6 @@ CLOSE_S: Final = 5
 """What the server may take to end requests that are under way after the drain."""
 PING_S: Final = 20.0
 """Between two pings of a WebSocket, and what the answer may take."""
-HEADERS_BYTES: Final = 128 * 1024
-"""Of a request, all headers together."""
 
 
 class GatewayError(UserError):

@@ -54,7 +54,7 @@ def with_routes(parts: Parts) -> FastAPI:
 
     @app.post("/test/takes")
     async def takes(request: Request, number: int) -> str:
-        return (await parts_of(request).gate.body(request, ANYBODY, 10)).decode()
+        return (await parts_of(request).gate.body(request, ANYBODY, 10, lambda _: None)).decode()
 
     @app.get("/test/breaks-off")
     async def breaks_off() -> StreamingResponse:

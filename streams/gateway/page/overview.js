@@ -5,6 +5,7 @@ import { arrange, eachFrame, h, icon, mark, say } from './dom.js';
 import { plural, signed, span, voice } from './format.js';
 import { Spark, moodOf, scoreBox, showScore } from './scores.js';
 
+const TOLD_MS = 2000; // what a new connection has not told by then was forgotten meanwhile
 const SHOWN = { all: () => true, live: (each) => !each.ended, alerts: (each) => Boolean(each.alert) };
 const ORDERS = {
   newest: (a, b) => b.start - a.start,
@@ -22,7 +23,8 @@ export class Overview {
   title = 'Sessions · Tenor';
   nav = 'list';
   #rows = new Map();
-  #before = new Map(); // the rows of the last connection
+  #stale = new Set(); // not told again yet by this connection
+  #dropping = 0;
   #changed = new Set();
   #order = '';
   #shown = 'all';
@@ -44,6 +46,7 @@ export class Overview {
   close() {
     this.stream.close();
     clearInterval(this.clock);
+    clearTimeout(this.#dropping);
     this.#draw.cancel();
   }
 
@@ -105,23 +108,30 @@ export class Overview {
     this.status.show(state, detail);
     if (state === 'open') {
       this.#filled = true;
-      this.#before = this.#rows; // all are told again, but for those that were forgotten
-      this.#rows = new Map();
+      this.#stale = new Set(this.#rows.keys());
+      clearTimeout(this.#dropping);
+      this.#dropping = setTimeout(() => this.#drop(), TOLD_MS);
     }
     if (state === 'refused') say(this.empty.firstChild, detail.explained);
     this.#draw();
   }
 
+  #drop() {
+    for (const session of this.#stale) this.#rows.delete(session);
+    this.#stale.clear();
+    this.#draw();
+  }
+
   #take(summary) {
     const { session } = summary;
-    const row = this.#rows.get(session) ?? this.#before.get(session);
+    const row = this.#rows.get(session);
+    this.#stale.delete(session);
     if (summary.forgotten) {
       row?.element.remove();
       this.#rows.delete(session);
     } else if (row) {
       if (summary.alert && !row.summary.alert) say(this.news, `${session}: ${alertText(summary.alert)}`);
       row.summary = summary;
-      this.#rows.set(session, row);
     } else this.#rows.set(session, new Row(summary));
     this.#changed.add(session);
     this.#draw();

@@ -23,7 +23,7 @@ from streams.export import render
 from streams.gateway.keys import Scope
 from streams.gateway.parts import Parts, SessionId, parts_of
 from streams.gateway.problems import Kind, Problem, responses
-from streams.gateway.shelf import Room
+from streams.gateway.turns import Turns
 from streams.history import Span, read_history, read_pictures, read_session
 
 router = APIRouter(tags=["reading"])
@@ -110,7 +110,7 @@ async def export(request: Request, session: SessionId, format: Format = Format.V
     """WebVTT, SubRip, JSON or plain text, of what there is now."""
     parts = parts_of(request)
     parts.gate.admit(request, Scope.READ, session)
-    async with _place(parts.results.archive, READ_S):
+    async with _turn(parts.results.archive, READ_S):
         history = await read_history(parts.brokers, parts.topics, session)
         if not history.results:
             raise _nothing()
@@ -128,7 +128,7 @@ async def report(request: Request, session: SessionId) -> Response:
     """One self-contained page with transcript, timelines and figures, of what there is now."""
     parts = parts_of(request)
     parts.gate.admit(request, Scope.READ, session)
-    async with _place(parts.results.archive, READ_S):
+    async with _turn(parts.results.archive, READ_S):
         log = await read_session(parts.brokers, parts.topics, session)
         if not log.results:
             raise _nothing()
@@ -165,7 +165,7 @@ async def image(
     parts.gate.admit(request, Scope.READ, session)
     since = _begun(parts, session) if time is None else max(0, time - BEFORE_MS)
     span = Span(since, now_ms() + BEFORE_MS)
-    async with _place(parts.results.pictures, SEARCH_S):
+    async with _turn(parts.results.pictures, SEARCH_S):
         found = read_pictures(parts.brokers, parts.topics, session, span, {id_})
         pictures = [each async for each in found]
     if not pictures:
@@ -183,9 +183,9 @@ def _begun(parts: Parts, session: str) -> int:
 
 
 @asynccontextmanager
-async def _place(room: Room, seconds: float) -> AsyncIterator[None]:
+async def _turn(turns: Turns, seconds: float) -> AsyncIterator[None]:
     """While something is read that is large: few do it at once, and not for ever."""
-    async with room.place():
+    async with turns.turn():
         try:
             async with asyncio.timeout(seconds):
                 yield

@@ -61,7 +61,7 @@ async def send(
         Problem: it cannot be decoded, and nothing was sent; or Kafka does not confirm, or the lease
             is over, and the rest was not sent.
     """
-    async with ingest.turn(lease):
+    async with ingest.files.turn(lease):
         length = await _measured(recording, ingest)
         return length, await _send(recording, ingest, lease, start)
 

@@ -27,12 +27,13 @@ from streams.clock import now_ms
 from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import CodecError, Event, EventType, Topics, event_id
-from streams.gateway.gate import BUSY_S, Lease
+from streams.gateway.gate import BUSY_S
 from streams.gateway.lines import CONFIRM_S, SOURCE, Future, Line, unconfirmed
 from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.problems import Kind, Problem
 from streams.gateway.renewing import RenewingProducer
 from streams.gateway.resuming import PCM, Chunk, Format
+from streams.gateway.turns import Turns
 from streams.media import MediaError
 from streams.messages import text_message
 
@@ -124,8 +125,8 @@ class Ingest:
         self._lines: WeakValueDictionary[tuple[str, str], Line] = WeakValueDictionary()
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._decoders = asyncio.Semaphore(DECODERS)
-        self._files = asyncio.Semaphore(FILES)
-        self._waiting = 0
+        full = f"{WAITING} recordings wait for their turn: send it again"
+        self.files = Turns(FILES, WAITING, full, BUSY_S)
 
     @classmethod
     @asynccontextmanager
@@ -209,23 +210,6 @@ class Ingest:
             line.end(Problem(Kind.CONFLICT, "the session was ended"))
         accepted = await asyncio.gather(*(self._accept(topic, ends[topic]) for topic in INPUTS))
         return tuple(accepted)
-
-    @asynccontextmanager
-    async def turn(self, lease: Lease) -> AsyncIterator[None]:
-        """That of a whole recording; Problem 503 where too many wait for theirs, or what ended the
-        lease while it waited."""
-        if self._waiting >= WAITING:
-            detail = f"{WAITING} recordings wait for their turn: send it again"
-            raise Problem(Kind.UNAVAILABLE, detail, retry_after_s=BUSY_S)
-        self._waiting += 1
-        try:
-            await lease.wait(self._files.acquire())
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._files.release()
 
     async def send(self, topic: str, event: Event) -> Future:
         """On its way; the future is done when Kafka has confirmed it."""

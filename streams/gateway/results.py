@@ -23,9 +23,10 @@ from streams.events import Event, EventType, Topics
 from streams.gateway.cursor import Cursor
 from streams.gateway.problems import Kind, Problem
 from streams.gateway.seam import Bounds, Entry, Place, Seam, newest
-from streams.gateway.shelf import Keep, Replay, Room, Shelf, gone
+from streams.gateway.shelf import FULL, Keep, Replay, Shelf, gone
 from streams.gateway.tail import AT_ONCE, Tail, entry_of
 from streams.gateway.texts import Texts
+from streams.gateway.turns import Turns
 
 FOLLOWERS: Final = 5000
 """The most who are given results at one time."""
@@ -53,12 +54,13 @@ class Results:
     """The results of an installation. `start` it, and `stop` it at the end.
 
     `texts` is what was typed. Who reads a whole session, or a picture, otherwise than here, takes a
-    place in `archive` or `pictures`.
+    turn at `archive` or `pictures`.
     """
 
     def __init__(self, brokers: Connection, topics: Topics) -> None:
         self.shelf = Shelf(brokers)
-        self.archive, self.pictures = Room(ARCHIVE, WAITING), Room(PICTURES, WAITING)
+        self.archive = Turns(ARCHIVE, WAITING, FULL)
+        self.pictures = Turns(PICTURES, WAITING, FULL)
         self.texts = Texts(self.shelf, topics.text)
         self.topics = topics
         self.tail = Tail(brokers, topics, self._deliver, self._lost)

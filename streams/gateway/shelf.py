@@ -20,6 +20,7 @@ from streams import records
 from streams.connection import Connection
 from streams.gateway.problems import Kind, Problem
 from streams.gateway.seam import Merge, Place, Span
+from streams.gateway.turns import Turns
 from streams.topics import partitions_of
 
 log = logging.getLogger("tenor.gateway")
@@ -27,6 +28,7 @@ log = logging.getLogger("tenor.gateway")
 READERS: Final = 4
 WAITING: Final = 500
 """The most who may wait for one of them."""
+FULL: Final = "too many read what was before"
 PATIENCE_S: Final = 15.0
 """How long Kafka may take for one step."""
 STEP_BYTES: Final = 4 * 2**20
@@ -37,29 +39,6 @@ Step = dict[Place, tuple[list[ConsumerRecord], int]]
 """What was read of each log, and the offset up to which there is nothing else."""
 
 
-class Room:
-    """A place for so many at once; so many others may wait."""
-
-    def __init__(self, places: int, waiting: int) -> None:
-        self._places = asyncio.Semaphore(places)
-        self._waiting = waiting
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Raises Problem 503 where too many wait."""
-        if not self._waiting:
-            raise Problem(Kind.UNAVAILABLE, "too many read what was before", retry_after_s=5)
-        self._waiting -= 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting += 1
-        try:
-            yield
-        finally:
-            self._places.release()
-
-
 class Shelf:
     """The logs of an installation. Its methods raise Problem 503 if Kafka does not answer or too
     many wait, and 410 if what is asked for was deleted meanwhile."""
@@ -67,7 +46,7 @@ class Shelf:
     def __init__(self, brokers: Connection, readers: int = READERS) -> None:
         self._brokers = brokers
         self._free: list[_Reader] = []
-        self._room = Room(readers, WAITING)
+        self._turns = Turns(readers, WAITING, FULL)
 
     async def close(self) -> None:
         """Ends the consumers that nobody uses; those in use end with their step."""
@@ -119,7 +98,7 @@ class Shelf:
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[AIOKafkaConsumer]:
         """A consumer for a short while. One with which something went wrong is not used again."""
-        async with self._room.place():
+        async with self._turns.turn():
             reader = self._free.pop() if self._free else _Reader()
             whole = False
             try:

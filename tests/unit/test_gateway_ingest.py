@@ -511,7 +511,7 @@ async def test_only_so_many_recordings_wait_for_their_turn() -> None:
     ingest, gate, done = ingest_on(Log()), Gate(GatewaySettings()), asyncio.Event()
 
     async def send(session: str) -> None:
-        async with gate.lease(ANYBODY, session) as lease, ingest.turn(lease):
+        async with gate.lease(ANYBODY, session) as lease, ingest.files.turn(lease):
             await done.wait()
 
     sending = [asyncio.create_task(send(f"s{number}")) for number in range(FILES + WAITING)]
@@ -527,7 +527,7 @@ async def test_who_waits_for_a_turn_goes_when_told_to() -> None:
     ingest, gate = ingest_on(Log()), Gate(GatewaySettings())
 
     async def send(session: str) -> None:
-        async with gate.lease(ANYBODY, session) as lease, ingest.turn(lease):
+        async with gate.lease(ANYBODY, session) as lease, ingest.files.turn(lease):
             await lease.wait(asyncio.Future())
 
     sending = [asyncio.create_task(send(f"s{number}")) for number in range(FILES + 2)]

@@ -13,11 +13,18 @@ from typing import Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets import http11
 
+HEADERS_BYTES: Final = 128 * 1024
+"""Of a request, all headers together."""
 ASK_S: Final = 20.0
-"""What the headers of a request may take, from the connection or their first byte on."""
+"""What the headers of a request may take, from the connection or their first byte on, and what is
+left of its body once it has been answered."""
 STUCK_S: Final = 30.0
 """For so long a client may take nothing of what is sent."""
+
+# The headers of an upgrade are read a second time, by websockets: no more strictly than at first.
+http11.MAX_LINE_LENGTH = http11.MAX_NUM_HEADERS = HEADERS_BYTES
 
 
 class Deadline:
@@ -53,10 +60,16 @@ class HttpConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        if self.conn.their_state is h11.IDLE or self._answered_early:
             self._asking.set(ASK_S)
         else:
             self._asking.lift()
+
+    @property
+    def _answered_early(self) -> bool:
+        """Whether nobody waits any more for the body that still comes."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return answered and self.conn.their_state is h11.SEND_BODY
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._asking.lift()
@@ -78,6 +91,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._stuck = Deadline(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # it is no handshake to websockets, and nobody is told
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stuck.lift()

@@ -130,6 +130,48 @@ async def test_a_body_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.close()
 
 
+async def test_who_has_been_answered_may_not_send_its_body_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "ASK_S", 0.5)
+    async with serving() as port:
+        reader, writer = await opened(port)
+        writer.write(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\nNot Found")
+        writer.write(b"a")
+        assert await until_cut_off(reader) == b""
+        writer.close()
+
+
+async def test_headers_may_be_long_and_many() -> None:
+    address, headers = f"echoes?{'x' * 30_000}", {f"X-{n}": "x" for n in range(300)}
+    async with (
+        serving() as port,
+        connect(f"ws://127.0.0.1:{port}/{address}", additional_headers=headers) as socket,
+    ):
+        await socket.send("heard")
+        assert await socket.recv() == "heard"
+
+
+async def test_what_is_no_handshake_is_cut_off() -> None:
+    async with serving() as port:
+        reader, writer = await opened(port)
+        upgrade = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        writer.write(b"GET /echoes HTTP/1.1\r\nContent-Length: 1\r\n" + upgrade)
+        assert await until_cut_off(reader) == b""
+        writer.close()
+
+
+async def test_a_handshake_that_is_too_long_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("websockets.http11.MAX_LINE_LENGTH", 1000)
+    async with serving() as port:
+        reader, writer = await opened(port)
+        upgrade = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        writer.write(b"GET /echoes?" + b"x" * 1000 + b" HTTP/1.1\r\n" + upgrade)
+        assert (await until_cut_off(reader)).startswith(b"HTTP/1.1 414 ")
+        writer.close()
+
+
 async def test_a_websocket_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "ASK_S", 1.0)
     async with serving() as port, connect(f"ws://127.0.0.1:{port}/echoes") as socket:

@@ -15,8 +15,15 @@ from streams.gateway import results as gateway_results
 from streams.gateway.cursor import Cursor
 from streams.gateway.problems import Kind, Problem
 from streams.gateway.results import ALL, ONE, Following, Item, Results, partition_of
-from streams.gateway.sessions import SLACK_MS, STAY_MS, Sessions
-from streams.results import CaptionFinal, CaptionPartial, SentimentWindow, Silence, result_event
+from streams.gateway.sessions import SLACK_MS, STAY_MS, Board, Sessions
+from streams.results import (
+    CaptionFinal,
+    CaptionPartial,
+    ImageRecognized,
+    SentimentWindow,
+    Silence,
+    result_event,
+)
 from tests.gateway_logs import START, TOPICS, Logs, bring, results_of
 from tests.harness import eventually
 
@@ -437,3 +444,35 @@ async def test_the_beginning_of_a_session_is_known_only_for_certain(logs: Logs) 
     assert sessions.since("a") is None, "it may have begun before it was looked at"
     assert sessions.since("b") == START + STAY_MS - SLACK_MS
     assert sessions.since("c") is None
+
+
+async def test_the_beginning_of_a_session_that_was_forgotten_is_not_known(logs: Logs) -> None:
+    sessions = Sessions(results_of(logs))
+    sessions.board = Board(most=1)
+    for session, time in (("a", 1000), ("b", 2000), ("a", 3000)):
+        sessions.board.take(Item("", result_event(silence(0, session), source="t"), START + time))
+    assert sessions.since("a") is None, "it was heard of before, at 1000"
+    late = START + 2000 + STAY_MS
+    sessions.board.take(Item("", result_event(silence(0, "d"), source="t"), late))
+    assert sessions.since("d") is None, "as far as is known, it was heard of at 3000"
+    sessions.board.take(Item("", result_event(silence(0, "e"), source="t"), late + 2 * STAY_MS))
+    assert sessions.since("e") == late + 2 * STAY_MS - SLACK_MS
+
+
+async def test_what_is_read_back_a_second_time_is_counted_once(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.gateway.sessions.AGAIN_S", 0.01)
+    shown = {"session": "a", "channel": "c", "time": START, "image": "i"}
+    logs.write(ImageRecognized(**shown, labels=(), faces=(), model="m"))
+    results = results_of(logs)
+    sessions = Sessions(results, lambda: START + 10)
+    await sessions.start()
+    try:
+        await eventually(lambda: len(sessions.board) == 1)
+        logs.write(silence(1, "b"))
+        results._lost()
+        await eventually(lambda: len(sessions.board) == 2)
+        assert [each.pictures for each in sessions.board.all()] == [0, 1]
+    finally:
+        await sessions.stop()

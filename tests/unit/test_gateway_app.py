@@ -247,6 +247,12 @@ def test_pages_of_allowed_origins_get_cors_and_others_nothing() -> None:
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
         answer = client.get("/openapi.json", headers={"origin": "https://page.example"})
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        for kind in ("RATE", "INTERNAL"):
+            path = f"/test/raises?kind={kind}"
+            answer = client.get(path, headers={"origin": "https://page.example"})
+            assert answer.json()["type"] == Kind[kind].type
+            assert answer.headers["access-control-allow-origin"] == "https://page.example"
+            assert answer.headers["access-control-expose-headers"] == "Retry-After"
         for method in ("GET", "OPTIONS"):
             foreign = {**asked, "origin": "https://evil.example"}
             answer = client.request(method, "/openapi.json", headers=foreign)

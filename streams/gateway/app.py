@@ -73,11 +73,14 @@ class State(BaseModel):
 
 @about.get("/v1/gateway", summary="What is live at this gateway (scope admin)")
 async def state(request: Request) -> State:
-    """Sockets that send and streams of results, by key."""
+    """Sockets that send and streams of results, by key; a key with a namespace sees those of keys
+    that have no more."""
     gate = parts_of(request).gate
-    gate.admit(request, Scope.ADMIN)
+    caller = gate.admit(request, Scope.ADMIN)
     live: dict[str, Live] = {}
     for lease in gate.leases:
+        if not caller.owns(lease.caller.namespace):
+            continue
         name = lease.caller.name
         of_key = live.setdefault(name, Live(key=name, sending=0, reading=0))
         if lease.scope is Scope.READ:

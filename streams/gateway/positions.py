@@ -1,8 +1,8 @@
 """A client's own count of its audio, and which results are news in it. Pure.
 
 Clients of foreign protocols know no event time: they count the audio that they have sent. Event
-time goes on where they pause, and a little when they ask for a final caption at once, so a channel
-is a row of stretches, each of which begins at a position of the client's and at an event time.
+time goes on where they pause, so a channel is a row of stretches, each of which begins at a
+position of the client's and at an event time.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from streams.events import EventType
 from streams.gateway import results as gateway_results
 from streams.gateway.cursor import Cursor
 from streams.gateway.problems import Kind, Problem
-from streams.gateway.results import ALL, ONE, Following, Item, Results, partition_of
+from streams.gateway.results import ALL, ONE, Following, Item, Results
 from streams.gateway.sessions import SLACK_MS, STAY_MS, Board, Sessions
 from streams.results import (
     CaptionFinal,
@@ -23,6 +23,7 @@ from streams.results import (
     Silence,
     result_event,
 )
+from streams.topics import partition_of
 from tests.gateway_logs import START, TOPICS, Logs, bring, results_of
 from tests.harness import eventually
 

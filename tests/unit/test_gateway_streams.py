@@ -83,7 +83,7 @@ async def streamed(
 
 
 async def test_a_client_that_reads_slowly_is_told_of_the_last_captions() -> None:
-    said = [
+    said: list[Message] = [
         {"type": "websocket.connect"},
         {"type": "websocket.receive", "bytes": bytes(32_000)},
         {"type": "websocket.receive", "text": '{"type": "CloseStream"}'},
@@ -105,7 +105,7 @@ async def test_a_recording_may_be_as_long_as_the_setting_says(
         return decoding.decoder(kind, rate, channels, limits)
 
     monkeypatch.setattr(deepgram, "decoder", decoder)
-    said = [
+    said: list[Message] = [
         {"type": "websocket.connect"},
         {"type": "websocket.receive", "bytes": b"OggS" + bytes(100)},
         {"type": "websocket.receive", "text": '{"type": "CloseStream"}'},

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from streams import codec, records
 from streams.clock import now_ms
@@ -17,7 +16,7 @@ from streams.events import CodecError, Event, EventType, Topics
 from streams.features import Feature, Modality
 from streams.messages import text_message
 from streams.results import CaptionFinal, ImageRecognized, result_of
-from streams.topics import partitions_of
+from streams.topics import partition_of, partitions_of
 
 BATCH: Final = 500
 """Records that are looked at together."""
@@ -103,8 +102,7 @@ class Archive:
         every = list(range(self._partitions.get(topic, 0)))
         if sessions is None or not every:
             return every
-        deal = DefaultPartitioner()
-        return sorted({deal(session.encode(), every, every) for session in sessions})
+        return sorted({partition_of(session, len(every)) for session in sessions})
 
 
 async def open_archive(brokers: Connection, topics: Topics, tell: Tell) -> Archive:

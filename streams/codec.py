@@ -161,7 +161,7 @@ def decode(
 
 def check(event: Event, *, now: int, limits: Limits = DEFAULT_LIMITS) -> None:
     """Raises CodecError where `decode` would refuse this event: for events that a client made."""
-    _check_session(event.session, limits)
+    check_session(event.session, limits)
     _check_time(event.time, now, limits)
     for name, text in (("id", event.id), ("source", event.source)):
         if not text:
@@ -184,6 +184,15 @@ def format_time(time: int) -> str:
     """Milliseconds since the epoch as RFC 3339 in UTC."""
     moment = _EPOCH + timedelta(milliseconds=time)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def check_session(session: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Raises CodecError where a session cannot be called so."""
+    if not session:
+        raise CodecError("missing-key", "the session id must not be empty")
+    if _FORBIDDEN.search(session):
+        raise CodecError("bad-session", "the session id holds a control character or half a pair")
+    _check_session_size(len(session.encode()), limits)
 
 
 def parse_time(text: str) -> int:
@@ -311,14 +320,6 @@ def _traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str:
 
 def _bad_time() -> CodecError:
     return CodecError("bad-time", "ce_time must be RFC 3339, such as 2026-01-31T12:00:00.000Z")
-
-
-def _check_session(session: str, limits: Limits) -> None:
-    if not session:
-        raise CodecError("missing-key", "the session id must not be empty")
-    if _FORBIDDEN.search(session):
-        raise CodecError("bad-session", "the session id holds a control character or half a pair")
-    _check_session_size(len(session.encode()), limits)
 
 
 def _check_session_size(size: int, limits: Limits) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from streams import codec, records
 from streams.clock import now_ms
@@ -37,7 +36,7 @@ from streams.results import (
     result_of,
 )
 from streams.thumbnails import Thumbnail, chosen, thumbnail
-from streams.topics import partitions_of
+from streams.topics import partition_of, partitions_of
 
 Kinds = tuple[type[Result], ...]
 
@@ -231,7 +230,7 @@ async def _results(
     """The session's readable results on a topic up to its end of this moment, with their records
     and events; those that may yet change are passed over."""
     key = session.encode()
-    place = _own(topic, key, partitions[topic])
+    place = TopicPartition(topic, partition_of(session, partitions[topic]))
     consumer.assign([place])
     end = (await consumer.end_offsets([place]))[place]
     async for batch in records.read_to(consumer, place, end):
@@ -254,7 +253,7 @@ async def _sent(
     if not count:
         return
     key = session.encode()
-    own = _own(topic, key, count)
+    own = TopicPartition(topic, partition_of(session, count))
     others = [each for n in range(count) if (each := TopicPartition(topic, n)) != own]
     async with records.reader(brokers, fetch_max_wait_ms=20) as consumer:
         for place in (own, *others):
@@ -282,12 +281,6 @@ async def _written(
         for record in batch:
             if record.offset < end:
                 yield record
-
-
-def _own(topic: str, key: bytes, count: int) -> TopicPartition:
-    """Where Tenor's own producers put what has this key."""
-    every = list(range(count))
-    return TopicPartition(topic, DefaultPartitioner()(key, every, every))
 
 
 def _decoded(record: ConsumerRecord) -> Event:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
-from streams.events import JSON_TYPE, CodecError, Event
+from streams.codec import SIZES
+from streams.events import JSON_TYPE, CodecError, Event, EventType
 
 Kind = Literal["message", "note", "vocabulary"]
 
@@ -83,6 +85,30 @@ def text_message(event: Event) -> TextMessage:
     message = _from_json(text) if type_.strip().lower() == JSON_TYPE else TextMessage(text)
     _check(message)
     return message
+
+
+def values_of(message: TextMessage) -> tuple[bytes, ...]:
+    """The values (JSON) of the events that say it: a long vocabulary takes several. Raises
+    CodecError as `text_message`."""
+    _check(message)
+    value = json.dumps(asdict(message), ensure_ascii=False).encode()
+    if len(value) <= SIZES[EventType.TEXT_MESSAGE]:
+        return (value,)
+    words = message.vocabulary
+    if len(words) <= 1:
+        raise CodecError("text-too-long", f"as JSON the text has {len(value)} bytes")
+    halves = words[: len(words) // 2], words[len(words) // 2 :]
+    return tuple(each for half in halves for each in values_of(replace(message, vocabulary=half)))
+
+
+def vocabulary_of(words: Iterable[str]) -> tuple[str, ...]:
+    """Words and phrases as a vocabulary takes them, each once. Raises ValueError, in words for
+    whoever gave them."""
+    kept = tuple(dict.fromkeys(filter(None, (" ".join(word.split()) for word in words))))
+    fit = all(len(word) <= MAXIMUM_WORD and word.isprintable() for word in kept)
+    if len(kept) > MAXIMUM_WORDS or not fit:
+        raise ValueError(f"at most {MAXIMUM_WORDS}, of at most {MAXIMUM_WORD} printable characters")
+    return kept
 
 
 def _check_charset(parameters: str) -> None:

@@ -12,6 +12,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     for_code,
 )
+from aiokafka.partitioner import DefaultPartitioner
 
 from streams.connection import Connection
 from streams.delivery import LARGEST
@@ -74,6 +75,12 @@ async def partitions_of(brokers: Connection) -> dict[str, int]:
         return {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
     finally:
         await admin.close()
+
+
+def partition_of(session: str, count: int) -> int:
+    """The partition that a session is on, of so many, in every topic that Tenor writes."""
+    every = list(range(count))
+    return int(DefaultPartitioner()(session.encode(), every, every))
 
 
 def _new(field: str, name: str, settings: Settings) -> NewTopic:

@@ -10,10 +10,11 @@ from aiokafka import ConsumerRecord
 from streams import codec
 from streams.connection import Connection
 from streams.events import Event, Topics
-from streams.gateway.results import Results, partition_of
+from streams.gateway.results import Results
 from streams.gateway.seam import Place, Span
 from streams.gateway.shelf import Shelf, Step
 from streams.results import Result, result_event
+from streams.topics import partition_of
 
 TOPICS = Topics.of("t.")
 START = 1_760_000_000_000

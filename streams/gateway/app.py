@@ -14,10 +14,13 @@ from fastapi.exceptions import (
 )
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from streams.gateway import deepgram, openai_realtime, page, reading, writing
 from streams.gateway.edge import Edge
@@ -70,11 +73,14 @@ class State(BaseModel):
 
 @about.get("/v1/gateway", summary="What is live at this gateway (scope admin)")
 async def state(request: Request) -> State:
-    """Sockets that send and streams of results, by key."""
+    """Sockets that send and streams of results, by key; a key with a namespace sees those of keys
+    that have no more."""
     gate = parts_of(request).gate
-    gate.admit(request, Scope.ADMIN)
+    caller = gate.admit(request, Scope.ADMIN)
     live: dict[str, Live] = {}
     for lease in gate.leases:
+        if not caller.owns(lease.caller.namespace):
+            continue
         name = lease.caller.name
         of_key = live.setdefault(name, Live(key=name, sending=0, reading=0))
         if lease.scope is Scope.READ:
@@ -110,14 +116,25 @@ def make_app(parts: Parts) -> FastAPI:
 def _middleware(parts: Parts) -> list[Middleware]:
     origins = parts.settings.allowed_origins
     cors = Middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
         expose_headers=["Retry-After"],
     )
     edge = Middleware(Edge, gate=parts.gate, metrics=parts.metrics)
-    return [edge, cors] if origins else [edge]
+    return [cors, edge] if origins else [edge]  # refusals, too, are for pages of these origins
+
+
+class Cors(CORSMiddleware):
+    """For pages of the allowed origins; all others are left to the edge, which refuses them."""
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        http = scope["type"] == "http"
+        if http and self.is_allowed_origin(Headers(scope=scope).get("origin", "")):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 async def _refused(_: HTTPConnection, error: Exception) -> NoReturn:

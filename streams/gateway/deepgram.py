@@ -19,7 +19,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from streams.gateway.decoding import Decoder, container_of, decoder
+from streams.gateway.decoding import Decoder, Limits, container_of, decoder
 from streams.gateway.deepgram_messages import (
     BadMessage,
     CloseStream,
@@ -33,7 +33,7 @@ from streams.gateway.deepgram_query import BadParameter, Options, options_of
 from streams.gateway.gate import protocol_of
 from streams.gateway.keys import Scope
 from streams.gateway.parts import parts_of
-from streams.gateway.problems import REASON_BYTES, Problem
+from streams.gateway.problems import REASON_BYTES, Kind, Problem
 from streams.gateway.voices import (
     Teller,
     Voice,
@@ -42,10 +42,12 @@ from streams.gateway.voices import (
     hint,
     language,
     let_in,
+    refused,
     relay,
     too_long,
 )
 from streams.media import MediaError
+from streams.messages import TextMessage
 from streams.results import Result
 
 router = APIRouter()
@@ -73,10 +75,12 @@ async def listen(websocket: WebSocket) -> None:
         except BadParameter as error:
             code, status, headers = "INVALID_QUERY_PARAMETER", 400, dict[str, str]()
             body = {"err_code": code, "err_msg": str(error), "request_id": request_id}
+            refused(websocket, Kind.INVALID)
         except Problem as problem:
             code, status = CODES.get(problem.status, problem.kind.name), problem.status
             body = {"err_code": code, "err_msg": problem.detail, "request_id": request_id}
             headers = problem.headers
+            refused(websocket, problem.kind)
         else:
             await Stream(wire, options, request_id).run()
             return
@@ -118,6 +122,7 @@ class Stream:
             why = await self._listen()
             await self._finish()
             await self._settle()
+            await self._lease.wait(self._teller.told())
             relaying.cancel()
             await self._leave(why)
         except WebSocketDisconnect:
@@ -189,9 +194,9 @@ class Stream:
 
     async def _expect(self, keyterms: tuple[str, ...]) -> None:
         if keyterms:
-            fields = {"kind": "vocabulary", "vocabulary": keyterms}
+            words = TextMessage(kind="vocabulary", vocabulary=keyterms)
             begun = any(voice.ms for voice in self._voices)
-            await hint(self._ingest, self._session, fields, begun=begun)
+            await hint(self._ingest, self._session, words, begun=begun)
 
     async def _decoded(self, data: bytes) -> list[bytes]:
         if self._decoder is None:
@@ -203,7 +208,10 @@ class Stream:
                 raise MediaError("undecodable-audio", "no container is known that begins so")
             options = self._options
             channels = options.channels if options.multichannel else 1
-            self._decoder, self._head = decoder(kind, options.sample_rate, channels), b""
+            longest_s = self._wire.parts.settings.longest_session_s + 60  # told before by us
+            limits = Limits(seconds=longest_s)
+            self._decoder = decoder(kind, options.sample_rate, channels, limits)
+            self._head = b""
         if self._decoder.blocks:
             return await asyncio.to_thread(self._decoder.feed, data)
         return self._decoder.feed(data)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from streams.gateway.deepgram_query import Options
 from streams.gateway.positions import SLACK_MS, News, Piece, Spoken, Timeline
-from streams.messages import MAXIMUM_WORD, MAXIMUM_WORDS
+from streams.messages import vocabulary_of
 from streams.results import CaptionFinal, CaptionPartial, Gap, Result, Silence, Word
 from streams.segmenter import FRAME, SAMPLE_RATE, Rules
 
@@ -109,18 +109,18 @@ def _terms(message: Message) -> tuple[str, ...]:
     terms = message.get("keyterms")
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
         raise BadMessage("keyterms must be a list of strings")
-    kept = tuple(dict.fromkeys(filter(None, (" ".join(term.split()) for term in terms))))
+    kept = _vocabulary(terms)
     if not kept or message.get("features"):
         what = "keyterms can be added, not cleared, and features cannot be switched here"
         raise BadMessage(what, FAILED)
-    if len(kept) > MAXIMUM_WORDS or any(len(t) > MAXIMUM_WORD or not t.isprintable() for t in kept):
-        raise too_many_terms()
     return kept
 
 
-def too_many_terms() -> BadMessage:
-    what = f"at most {MAXIMUM_WORDS} keyterms of {MAXIMUM_WORD} printable characters"
-    return BadMessage(what, "CONFIGURE_KEYTERM_LIMIT_EXCEEDED")
+def _vocabulary(terms: Iterable[str]) -> tuple[str, ...]:
+    try:
+        return vocabulary_of(terms)
+    except ValueError as error:
+        raise BadMessage(f"keyterms: {error}", "CONFIGURE_KEYTERM_LIMIT_EXCEEDED") from None
 
 
 @dataclass(slots=True)
@@ -191,10 +191,7 @@ class Listening:
 
     def configure(self, keyterms: Sequence[str]) -> Message:
         """More words are expected from now on. Raises BadMessage."""
-        every = tuple(dict.fromkeys([*self.keyterms, *keyterms]))
-        if len(every) > MAXIMUM_WORDS:
-            raise too_many_terms()
-        self.keyterms = every
+        self.keyterms = _vocabulary([*self.keyterms, *keyterms])
         return {
             "type": "ConfigureSuccess",
             "request_id": self.request_id,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.messages import MAXIMUM_WORD, MAXIMUM_WORDS
+from streams.messages import vocabulary_of
 from streams.segmenter import FRAME, SAMPLE_RATE, Rules
 
 PAUSE_MS: Final = Rules().pause * FRAME * 1000 // SAMPLE_RATE
@@ -207,12 +207,10 @@ def _language(language: str, spoken: str) -> str:
 
 def _keyterms(terms: Iterable[str]) -> tuple[str, ...]:
     """As a vocabulary takes them."""
-    kept = tuple(dict.fromkeys(filter(None, (" ".join(term.split()) for term in terms))))
-    if len(kept) > MAXIMUM_WORDS or any(len(term) > MAXIMUM_WORD for term in kept):
-        raise BadParameter(f"at most {MAXIMUM_WORDS} keyterms of at most {MAXIMUM_WORD} characters")
-    if any(not term.isprintable() for term in kept):
-        raise BadParameter("a keyterm holds a character that cannot be printed")
-    return kept
+    try:
+        return vocabulary_of(terms)
+    except ValueError as error:
+        raise BadParameter(f"keyterms: {error}") from None
 
 
 def _unweighted(keyword: str) -> str:

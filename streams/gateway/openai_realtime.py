@@ -23,7 +23,7 @@ from streams.gateway.keys import Scope
 from streams.gateway.openai_messages import Append, Conversation, Cut, Deed, Message
 from streams.gateway.openai_session import FORMATS, MODELS, BadEvent, Config, Hint
 from streams.gateway.parts import parts_of
-from streams.gateway.problems import Problem
+from streams.gateway.problems import Kind, Problem
 from streams.gateway.voices import (
     Teller,
     Voice,
@@ -32,9 +32,11 @@ from streams.gateway.voices import (
     hint,
     language,
     let_in,
+    refused,
     relay,
     too_long,
 )
+from streams.messages import TextMessage
 from streams.results import Result
 
 router = APIRouter()
@@ -56,9 +58,11 @@ async def realtime(websocket: WebSocket) -> None:
         except BadEvent as bad:
             status, headers = 400, dict[str, str]()
             code, message, param = bad.code, bad.message, bad.param
+            refused(websocket, Kind.INVALID)
         except Problem as problem:
             status, headers, message = problem.status, problem.headers, problem.detail
             code = "invalid_api_key" if status == 401 else problem.kind.name.lower()
+            refused(websocket, problem.kind)
         else:
             await Live(wire, id_, query).run()
             return
@@ -162,6 +166,6 @@ class Live:
         return decoder(encoding, rate)
 
     async def _expect(self, each: Hint) -> None:
-        fields: Message = {"kind": each.kind, "text": each.text, "vocabulary": each.words}
+        message = TextMessage(each.text, kind=each.kind, vocabulary=each.words)
         begun = self._voice.ms > 0
-        await hint(self._ingest, self._lease.session, fields, begun=begun)
+        await hint(self._ingest, self._lease.session, message, begun=begun)

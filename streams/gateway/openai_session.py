@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from streams.messages import MAXIMUM_TEXT, MAXIMUM_WORD, MAXIMUM_WORDS
+from streams.events import CodecError
+from streams.messages import TextMessage, values_of, vocabulary_of
 from streams.segmenter import FRAME, SAMPLE_RATE, Rules
 
 Object = Mapping[str, Any]
@@ -194,30 +196,33 @@ def _transcription(config: Config, value: object, place: str) -> Config:
 def _prompt(value: object, place: str) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > MAXIMUM_TEXT or "\0" in value:
-        raise BadEvent("invalid_value", f"a text of at most {MAXIMUM_TEXT} characters", place)
-    return value.strip()
+    if not isinstance(value, str):
+        raise BadEvent("invalid_type", f"{place} must be a text", place)
+    text = value.strip()
+    try:
+        if text:
+            values_of(TextMessage(text, kind="note"))
+    except CodecError as error:
+        raise BadEvent("invalid_value", error.message, place) from None
+    return text
 
 
 def _words(value: object, place: str) -> tuple[str, ...]:
     words = [] if value is None else value
-    if not isinstance(words, list) or len(words) > MAXIMUM_WORDS:
-        raise BadEvent("invalid_value", f"a list of at most {MAXIMUM_WORDS} words", place)
-    if not all(isinstance(word, str) and _fits(word) for word in words):
-        message = f"each has at most {MAXIMUM_WORD} printable characters"
-        raise BadEvent("invalid_value", message, place)
-    return tuple(dict.fromkeys(filter(None, (" ".join(word.split()) for word in words))))
-
-
-def _fits(word: str) -> bool:
-    return len(word) <= MAXIMUM_WORD and word.isprintable()
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BadEvent("invalid_type", f"{place} must be a list of texts", place)
+    try:
+        return vocabulary_of(words)
+    except ValueError as error:
+        raise BadEvent("invalid_value", f"words: {error}", place) from None
 
 
 def _hints(prompt: str) -> tuple[Hint, ...]:
-    parts = tuple(filter(None, (" ".join(part.split()) for part in _PARTED.split(prompt))))
+    parts = [part for part in _PARTED.split(prompt) if part.strip()]
     if not parts:
         return ()
-    listed = all(len(part.split()) <= SHORT_PART and _fits(part) for part in parts)
-    if listed and len(parts) <= MAXIMUM_WORDS and not re.search(r"[.!?](\s|$)", prompt):
-        return (Hint("vocabulary", parts),)
+    listed = all(len(part.split()) <= SHORT_PART for part in parts)
+    if listed and not re.search(r"[.!?](\s|$)", prompt):
+        with suppress(ValueError):
+            return (Hint("vocabulary", vocabulary_of(parts)),)
     return (Hint("note", text=prompt),)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from aiokafka import ConsumerRecord
-from aiokafka.partitioner import DefaultPartitioner
 
 from streams.connection import Connection
 from streams.events import Event, EventType, Topics
@@ -27,6 +26,7 @@ from streams.gateway.shelf import FULL, Keep, Replay, Shelf, gone
 from streams.gateway.tail import AT_ONCE, Tail, entry_of
 from streams.gateway.texts import Texts
 from streams.gateway.turns import Turns
+from streams.topics import partition_of
 
 FOLLOWERS: Final = 5000
 """The most who are given results at one time."""
@@ -93,27 +93,6 @@ class Results:
         and gets nothing of before. Raises Problem 503."""
         return cursor_of(self._positions(), self.topics, whole=True)
 
-    async def follow(
-        self,
-        session: str | None,
-        after: Cursor | None,
-        *,
-        namespace: str = "",
-        since: int | None = None,
-    ) -> AsyncIterator[Item]:
-        """The results of a session, or of all whose ids begin with `namespace`; it never ends.
-
-        After a cursor, what follows it. Without one, what was written `since` a time (ms), else of
-        a session all that there is, of all sessions what comes from now on.
-
-        Raises:
-            Problem: 410, what the cursor names is not there (any more); 429, it was not asked for
-                fast enough, come back with the last cursor; 503, Kafka cannot be read.
-        """
-        async with self.following(session, after, namespace=namespace, since=since) as following:
-            async for item in following:
-                yield item
-
     @asynccontextmanager
     async def following(
         self,
@@ -124,7 +103,17 @@ class Results:
         since: int | None = None,
         types: Collection[EventType] = tuple(EventType),
     ) -> AsyncIterator[Following]:
-        """The same for those who wait only for a while (`batch`), or want certain types only."""
+        """The results of a session, or of all whose ids begin with `namespace`, of certain types;
+        they never end.
+
+        After a cursor, what follows it. Without one, what was written `since` a time (ms), else of
+        a session all that there is, of all sessions what comes from now on.
+
+        Raises:
+            Problem: here and by `batch`: 410, what the cursor names is not there (any more); 429,
+                it was not asked for fast enough, come back with the last cursor; 503, Kafka cannot
+                be read.
+        """
         if self.followers >= FOLLOWERS:
             raise Problem(Kind.UNAVAILABLE, "too many are given results", retry_after_s=10)
         start = await self._start(session, after, since)
@@ -142,7 +131,7 @@ class Results:
     async def history(
         self, session: str, after: Cursor | None = None, *, since: int | None = None
     ) -> AsyncIterator[AsyncIterator[Item]]:
-        """The results of a session up to now. Raises Problem as `follow`."""
+        """The results of a session up to now. Raises Problem as `following`."""
         start = await self._start(session, after, since)
         ends = {place: end for place, (_, end) in (await self.shelf.bounds(start)).items()}
         past = Following(self, session, start, "", tuple(EventType))
@@ -276,7 +265,7 @@ class Following:
         """What there is, in its order; if there is nothing, what comes within that time.
 
         Raises:
-            Problem: as `Results.follow`.
+            Problem: as `Results.following`.
         """
         clock = asyncio.get_running_loop().time
         until = None if wait_s is None else clock() + wait_s
@@ -344,12 +333,6 @@ class Following:
         tail = self._results.tail.positions
         places = tail if self._session is None else self._places
         return {place: tail[place] for place in places if place in tail}
-
-
-def partition_of(session: str, count: int) -> int:
-    """The partition that a session is on, of so many, in every topic that Tenor writes."""
-    every = list(range(count))
-    return int(DefaultPartitioner()(session.encode(), every, every))
 
 
 def cursor_of(positions: Mapping[Place, int], topics: Topics, *, whole: bool) -> Cursor:

@@ -76,6 +76,8 @@ class Board:
         self._most = most
         self._summaries: dict[str, Summary] = {}
         self._watches: set[Watch] = set()
+        self.forgotten = 0
+        """When (ms) was last heard of one of those for which there was no room."""
 
     def __len__(self) -> int:
         return len(self._summaries)
@@ -96,7 +98,14 @@ class Board:
             self._summaries[session] = fold(before, item.event, item.written)
             self._mark(session)
         while len(self._summaries) > self._most:
-            self._remove(min(self._summaries.values(), key=_worth).session)
+            least = min(self._summaries.values(), key=_worth)
+            self.forgotten = max(self.forgotten, least.written[1])
+            self._remove(least.session)
+
+    def clear(self) -> None:
+        """Takes away all of them."""
+        for session in list(self._summaries):
+            self._remove(session)
 
     def expire(self, now: int) -> None:
         """Takes away what was heard of last more than `STAY_MS` before `now` (ms)."""
@@ -158,7 +167,8 @@ class Sessions:
         """A time (ms) before which nothing of a session was written; None: that is not known. It is
         if it was not heard of for so long before its first result that it would have expired."""
         summary = self.board.get(session)
-        if summary is None or summary.written[0] < self._begun + STAY_MS:
+        unknown = max(self._begun, self.board.forgotten)  # up to then it may have been heard of
+        if summary is None or summary.written[0] < unknown + STAY_MS:
             return None
         return summary.written[0] - SLACK_MS
 
@@ -169,8 +179,9 @@ class Sessions:
             except Problem as problem:
                 if problem.kind is not Kind.UNAVAILABLE:  # of which the reader of the logs tells
                     log.warning("the sessions: %s", problem.detail)
-                if problem.kind is Kind.GONE:
+                if problem.kind is Kind.GONE:  # some results will come a second time
                     self._cursor = None
+                    self.board.clear()
                 await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:

@@ -1,7 +1,7 @@
 """What is to be known of a session at a glance: made of its results, one after the other. Pure.
 
-A summary is the same whoever makes it: results that come twice, or again after a restart, change
-nothing.
+Captions and scores that come twice, or again after a worker was restarted, change nothing; pictures
+and matches are counted as they come.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def fold(summary: Summary, event: Event, written: int = 0) -> Summary:
     result = result_of(event)
     start, end = result.span()
     if summary.ended is not None and start >= summary.ended:
-        summary = Summary(summary.session)
+        summary = Summary(summary.session, written=summary.written)
     summary = replace(
         summary,
         start=min(start, summary.start or start),

@@ -28,7 +28,7 @@ log = logging.getLogger("tenor.gateway")
 AGAIN_S: Final = 1.0
 """Before Kafka is tried once more."""
 LOOK_S: Final = 1.0
-"""Between two looks at how far it is, and whether there are more logs."""
+"""Between two looks at whether Kafka answers, and whether there are more logs."""
 GROWTH_MS: Final = 30_000
 """How old may be what is known of the number of partitions."""
 SILENT_S: Final = 10.0
@@ -51,8 +51,6 @@ class Tail:
         lost: Callable[[], None],
     ) -> None:
         self.positions: dict[Place, int] = {}
-        self.skipped = 0
-        self.behind = 0
         self._why_not = "the logs of results have not been found yet"
         self._heard = 0
         self._brokers = brokers
@@ -110,7 +108,7 @@ class Tail:
                         self.take(record)
                         if number % AT_ONCE == 0:
                             await asyncio.sleep(0)
-                self._measure(consumer)
+                self._listen(consumer)
 
     async def _place(self, consumer: AIOKafkaConsumer, count: int) -> None:
         """Where it was; at first at the end; and in logs that are new, at their beginning."""
@@ -136,16 +134,10 @@ class Tail:
         self.positions[record.topic, record.partition] = record.offset + 1
         if entry := entry_of(record, self._topics):
             self._deliver(entry)
-        else:
-            self.skipped += 1
 
-    def _measure(self, consumer: AIOKafkaConsumer) -> None:
+    def _listen(self, consumer: AIOKafkaConsumer) -> None:
         for place in map(TopicPartition._make, self.positions):
             self._heard = max(self._heard, consumer.last_poll_timestamp(place) or 0)
-        ends = {place: consumer.highwater(TopicPartition(*place)) for place in self.positions}
-        self.behind = sum(
-            max(0, end - self.positions[place]) for place, end in ends.items() if end is not None
-        )
 
 
 def entry_of(record: ConsumerRecord, topics: Topics) -> Entry | None:

@@ -19,10 +19,11 @@ from typing import Any, Final
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from streams import codec
 from streams.context import EARLIER_MS
-from streams.events import JSON_TYPE, EventType
+from streams.events import JSON_TYPE, CodecError, EventType
 from streams.gateway.gate import Lease
-from streams.gateway.ingest import Ingest, Post
+from streams.gateway.ingest import Ingest, Post, problem_of
 from streams.gateway.keys import Scope
 from streams.gateway.lines import Line
 from streams.gateway.parts import Parts, parts_of
@@ -30,6 +31,7 @@ from streams.gateway.problems import Kind, Problem
 from streams.gateway.results import Following
 from streams.gateway.resuming import CHUNK_MS, Format
 from streams.gateway.settings import GatewaySettings
+from streams.messages import TextMessage, values_of
 from streams.results import Result, result_of
 from streams.settings import Settings
 
@@ -43,8 +45,6 @@ CAPTIONS: Final = (
     EventType.CAPTION_SILENCE,
     EventType.CAPTION_GAP,
 )
-
-LONGEST_SESSION: Final = 200
 
 Message = dict[str, Any]
 
@@ -138,11 +138,12 @@ class Voice:
         return size * 1000 / (self._format.rate * self._format.width)
 
 
-async def hint(ingest: Ingest, session: str, fields: Message, *, begun: bool) -> None:
-    """Tells the recogniser what to expect: the fields of a text message. Before there is audio, it
-    is so old that it helps the first utterance, too."""
+async def hint(ingest: Ingest, session: str, message: TextMessage, *, begun: bool) -> None:
+    """Tells the recogniser what to expect. Before there is audio, it is so old that it helps the
+    first utterance, too."""
     time = ingest.now() - (0 if begun else EARLIER_MS)
-    await ingest.text(Post(session, JSON_TYPE, json.dumps(fields).encode(), time=time))
+    for value in values_of(message):
+        await ingest.text(Post(session, JSON_TYPE, value, time=time))
 
 
 async def end(ingest: Ingest, session: str, voices: Sequence[Voice], *, own: bool) -> None:
@@ -170,9 +171,11 @@ async def let_in(websocket: WebSocket, held: AsyncExitStack, session: str, *, ma
     """Lets in who may send, if it may also read: from this session or, where it names none, from
     one of its own, whose id ends with `made`. Raises Problem."""
     parts = parts_of(websocket)
-    if len(session.encode()) > LONGEST_SESSION or not session.isprintable():
-        detail = f"a session is named with up to {LONGEST_SESSION} bytes of printable UTF-8"
-        raise Problem(Kind.INVALID, detail)
+    if session:
+        try:
+            codec.check_session(session)
+        except CodecError as error:
+            raise problem_of(error) from None
     caller = parts.gate.admit(websocket, Scope.READ, session)
     session = session or f"{caller.namespace}{made}"
     lease = await held.enter_async_context(parts.gate.lease(caller, session))
@@ -194,6 +197,11 @@ class Teller:
                 for message in messages:
                     await self._websocket.send_text(json.dumps(message))
 
+    async def told(self) -> None:
+        """Returns when all that it was given before has been sent."""
+        async with self._turn:
+            pass
+
 
 async def relay(
     wire: Wire, teller: Teller, hear: Callable[[str, Result], Sequence[Message]]
@@ -212,6 +220,11 @@ async def relay(
         log.error("results could not be told: %s", type(error).__name__)
         wire.lease.end(Problem(Kind.INTERNAL, "results could not be told; connect again"))
         raise
+
+
+def refused(websocket: WebSocket, kind: Kind) -> None:
+    """Counts a client that is told in its own protocol that it is not let in."""
+    parts_of(websocket).metrics.refused.labels(kind.name.lower()).inc()
 
 
 @functools.cache

@@ -25,12 +25,12 @@ from streams.gateway.keys import KeyRing
 from streams.gateway.lines import Future
 from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.parts import Parts
-from streams.gateway.results import partition_of
 from streams.gateway.server import Server, config_of, listening
 from streams.gateway.sessions import Sessions
 from streams.gateway.settings import GatewaySettings
 from streams.history import Span
 from streams.results import Result
+from streams.topics import partition_of
 from tests.gateway_logs import TOPICS, Logs, bring, results_of
 
 PICTURES: Final = Path(__file__).parents[2] / "demo" / "call"

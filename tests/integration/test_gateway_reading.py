@@ -23,7 +23,6 @@ from streams.gateway import tail
 from streams.gateway.gate import Gate
 from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.parts import Parts
-from streams.gateway.results import partition_of
 from streams.gateway.server import Server, config_of, listening, opened
 from streams.gateway.settings import GatewaySettings
 from streams.results import (
@@ -37,6 +36,7 @@ from streams.results import (
     result_event,
 )
 from streams.settings import Settings
+from streams.topics import partition_of
 from tests.harness import Installation, eventually
 
 START = 1_760_000_000_000

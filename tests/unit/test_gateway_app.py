@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -247,6 +248,12 @@ def test_pages_of_allowed_origins_get_cors_and_others_nothing() -> None:
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
         answer = client.get("/openapi.json", headers={"origin": "https://page.example"})
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        for kind in ("RATE", "INTERNAL"):
+            path = f"/test/raises?kind={kind}"
+            answer = client.get(path, headers={"origin": "https://page.example"})
+            assert answer.json()["type"] == Kind[kind].type
+            assert answer.headers["access-control-allow-origin"] == "https://page.example"
+            assert answer.headers["access-control-expose-headers"] == "Retry-After"
         for method in ("GET", "OPTIONS"):
             foreign = {**asked, "origin": "https://evil.example"}
             answer = client.request(method, "/openapi.json", headers=foreign)
@@ -289,7 +296,33 @@ async def test_an_admin_sees_what_is_live(closed_gate: tuple[KeyRing, str, str])
     assert not told["stopping"]
 
 
+async def test_an_admin_of_a_namespace_sees_only_its_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    admin = keys.add(file, Caller("me", frozenset({Scope.ADMIN}), "acme/"), "")
+    made = parts(KeyRing(file))
+    with client_of(made) as client:
+        async with AsyncExitStack() as held:
+            for name, namespace in (("all", ""), ("other", "b/"), ("mine", "acme/east/")):
+                caller = Caller(name, frozenset({Scope.READ}), namespace)
+                await held.enter_async_context(made.gate.lease(caller, "acme/s", Scope.READ))
+            told = client.get("/v1/gateway", headers={"x-api-key": admin}).json()
+    assert [each["key"] for each in told["live"]] == ["mine"]
+
+
 # --- the document, and what is counted
+
+
+@pytest.mark.parametrize("path", ["/v1/listen", "/v1/realtime?intent=transcription"])
+def test_who_is_refused_in_another_protocol_is_counted(
+    closed_gate: tuple[KeyRing, str, str], path: str
+) -> None:
+    with client_of(parts(closed_gate[0])) as client:
+        with (
+            pytest.raises(WebSocketDenialResponse),
+            client.websocket_connect(f"ws://localhost{path}"),
+        ):
+            pass
+        assert 'tenor_gateway_refused_total{kind="unauthenticated"} 1.0' in shown(client)
 
 
 def test_the_openapi_document_says_what_every_route_may_answer(client: TestClient) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, cast
 
 import pytest
 
@@ -14,9 +13,17 @@ from streams.events import EventType
 from streams.gateway import results as gateway_results
 from streams.gateway.cursor import Cursor
 from streams.gateway.problems import Kind, Problem
-from streams.gateway.results import ALL, ONE, Following, Item, Results, partition_of
-from streams.gateway.sessions import SLACK_MS, STAY_MS, Sessions
-from streams.results import CaptionFinal, CaptionPartial, SentimentWindow, Silence, result_event
+from streams.gateway.results import ALL, ONE, Following, Item, Results
+from streams.gateway.sessions import SLACK_MS, STAY_MS, Board, Sessions
+from streams.results import (
+    CaptionFinal,
+    CaptionPartial,
+    ImageRecognized,
+    SentimentWindow,
+    Silence,
+    result_event,
+)
+from streams.topics import partition_of
 from tests.gateway_logs import START, TOPICS, Logs, bring, results_of
 from tests.harness import eventually
 
@@ -186,7 +193,6 @@ async def test_what_is_unreadable_is_passed_over(logs: Logs) -> None:
         logs.write(silence(3))
         bring(results, logs)
         assert numbers(await taken(following)) == [3]
-    assert results.tail.skipped == 1
 
 
 async def test_partial_captions_that_were_replaced_are_left_out_of_the_past() -> None:
@@ -283,16 +289,6 @@ async def test_waiting_ends_in_time_and_the_cursor_moves_on(logs: Logs) -> None:
         assert logs.steps == 0
 
 
-async def test_an_iterator_gives_the_same_and_is_closed(logs: Logs) -> None:
-    logs.write(silence(0), silence(1))
-    results = results_of(logs)
-    stream = cast(Any, results.follow("call", None))
-    assert numbers([await anext(stream), await anext(stream)]) == [0, 1]
-    assert results.followers == 1
-    await stream.aclose()
-    assert results.followers == 0
-
-
 async def test_up_to_now_ends(logs: Logs) -> None:
     logs.write(silence(0), silence(0, "other"), window(1))
     results = results_of(logs)
@@ -364,7 +360,11 @@ async def test_partitions_may_be_added() -> None:
     session = next(s for s in map(str, range(99)) if partition_of(s, 2) != partition_of(s, 5))
     logs.write(silence(0, session), silence(0, "another"))
     results = results_of(logs)
-    one, every = [await anext(results.follow(s, None, since=START)) for s in (session, None)]
+    first = list[Item]()
+    for whose in (session, None):
+        async with results.following(whose, None, since=START) as following:
+            first.append(await anext(following))
+    one, every = first
     async with results.following(session, Cursor.parse(one.cursor)) as following:
         logs.grow(5)
         results.tail.positions |= {
@@ -437,3 +437,36 @@ async def test_the_beginning_of_a_session_is_known_only_for_certain(logs: Logs) 
     assert sessions.since("a") is None, "it may have begun before it was looked at"
     assert sessions.since("b") == START + STAY_MS - SLACK_MS
     assert sessions.since("c") is None
+
+
+async def test_the_beginning_of_a_session_that_was_forgotten_is_not_known(logs: Logs) -> None:
+    sessions = Sessions(results_of(logs))
+    sessions.board = Board(most=1)
+    for session, time in (("a", 1000), ("b", 2000), ("a", 3000)):
+        sessions.board.take(Item("", result_event(silence(0, session), source="t"), START + time))
+    assert sessions.since("a") is None, "it was heard of before, at 1000"
+    late = START + 2000 + STAY_MS
+    sessions.board.take(Item("", result_event(silence(0, "d"), source="t"), late))
+    assert sessions.since("d") is None, "as far as is known, it was heard of at 3000"
+    sessions.board.take(Item("", result_event(silence(0, "e"), source="t"), late + 2 * STAY_MS))
+    assert sessions.since("e") == late + 2 * STAY_MS - SLACK_MS
+
+
+async def test_what_is_read_back_a_second_time_is_counted_once(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.gateway.sessions.AGAIN_S", 0.01)
+    shown = {"session": "a", "channel": "c", "time": START, "image": "i"}
+    logs.write(ImageRecognized(**shown, labels=(), faces=(), model="m"))
+    results = results_of(logs)
+    sessions = Sessions(results, lambda: START + 10)
+    await sessions.start()
+    try:
+        await eventually(lambda: len(sessions.board) == 1)
+        logs.write(silence(1, "b"))
+        results._lost()
+        bring(results, logs)
+        await eventually(lambda: len(sessions.board) == 2)
+        assert [each.pictures for each in sessions.board.all()] == [0, 1]
+    finally:
+        await sessions.stop()

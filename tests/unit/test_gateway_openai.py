@@ -167,6 +167,12 @@ def test_keywords_are_expected() -> None:
         ({"audio": {"input": {"transcription": {"languages": ["de", "en"]}}}}, "languages"),
         ({"audio": {"input": {"transcription": {"delay": "low"}}}}, "delay"),
         ({"audio": {"input": {"transcription": {"prompt": 1}}}}, "prompt"),
+        ({"audio": {"input": {"transcription": {"prompt": "half a pair: \ud800"}}}}, "prompt"),
+        ({"audio": {"input": {"transcription": {"prompt": "\1" * 16_000}}}}, "prompt"),
+        (
+            {"audio": {"input": {"transcription": {"keywords": ["half a pair: \ud800"]}}}},
+            "keywords",
+        ),
         ({"audio": {"input": {"transcription": {"keywords": ["x" * 101]}}}}, "keywords"),
     ],
 )

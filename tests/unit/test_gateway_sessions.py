@@ -173,7 +173,7 @@ def test_a_session_ends_and_may_begin_anew() -> None:
     late = fold(summary, event(said(2000, 3000, "agent")))
     assert late.ended == T + 10_000, "what belongs to it may come after its end"
     anew = fold(summary, event(said(20_000, 21_000)), T + 99)
-    assert (anew.ended, anew.start, anew.written) == (None, T + 20_000, (T + 99, T + 99))
+    assert (anew.ended, anew.start, anew.written) == (None, T + 20_000, (T, T + 99))
     assert anew.channels["customer"].talk_ms == 1000
 
 

@@ -17,6 +17,7 @@ from streams.gateway.ingest import Ingest
 from streams.gateway.positions import Timeline
 from streams.gateway.resuming import Format
 from streams.gateway.voices import AGAIN_MS, Voice, end, hint
+from streams.messages import MAXIMUM_TEXT, MAXIMUM_WORD, MAXIMUM_WORDS, TextMessage, text_message
 from streams.segmenter import FRAME, Floats
 from tests.gateway_sender import NOW, Log
 
@@ -187,10 +188,26 @@ async def test_who_said_nothing_leaves_nothing() -> None:
 
 async def test_a_hint_helps_the_first_utterance() -> None:
     client = Client()
-    words = {"kind": "vocabulary", "vocabulary": ["Kowalczyk"]}
+    words = TextMessage(kind="vocabulary", vocabulary=("Kowalczyk",))
     await hint(client.ingest, "s", words, begun=False)
     (event,) = client.events(EventType.TEXT_MESSAGE)
     text = text_of(event, stamp=1)
     assert text and text.terms == ("Kowalczyk",) and text.time <= NOW - EARLIER_MS
-    await hint(client.ingest, "s", {"kind": "note", "text": "It is KX-1."}, begun=True)
+    await hint(client.ingest, "s", TextMessage("It is KX-1.", kind="note"), begun=True)
     assert client.events(EventType.TEXT_MESSAGE)[1].time == NOW
+
+
+async def test_a_long_vocabulary_takes_several_events() -> None:
+    client = Client()
+    words = tuple(f"{number:03}{'щ' * (MAXIMUM_WORD - 3)}" for number in range(MAXIMUM_WORDS))
+    await hint(client.ingest, "s", TextMessage(kind="vocabulary", vocabulary=words), begun=True)
+    events = client.events(EventType.TEXT_MESSAGE)
+    assert len(events) > 1 and {each.time for each in events} == {NOW}
+    assert words == sum((text_message(each).vocabulary for each in events), ())
+
+
+async def test_a_text_of_letters_that_are_not_ascii_is_as_long_as_any() -> None:
+    client = Client()
+    await hint(client.ingest, "s", TextMessage("щ" * MAXIMUM_TEXT, kind="note"), begun=True)
+    (event,) = client.events(EventType.TEXT_MESSAGE)
+    assert text_message(event).text == "щ" * MAXIMUM_TEXT

@@ -80,7 +80,7 @@ async def _measured(recording: Recording, ingest: Ingest, lease: Lease) -> int:
 async def _send(
     recording: Recording, ingest: Ingest, lease: Lease, start: int | None
 ) -> list[Line]:
-    start = ingest.now() if start is None else start
+    start = ingest.begin(lease.session, recording.channels) if start is None else start
     lines = [ingest.line(lease.session, name, start) for name in recording.channels]
     try:
         pieces = recording.pieces(lease)

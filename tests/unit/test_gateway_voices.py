@@ -194,3 +194,13 @@ async def test_a_hint_helps_the_first_utterance() -> None:
     assert text and text.terms == ("Kowalczyk",) and text.time <= NOW - EARLIER_MS
     await hint(client.ingest, "s", {"kind": "note", "text": "It is KX-1."}, begun=True)
     assert client.events(EventType.TEXT_MESSAGE)[1].time == NOW
+
+
+async def test_a_voice_begins_after_what_its_channel_has() -> None:
+    """As a second client of the same session does."""
+    client = Client()
+    line = client.ingest.line("s", "1", NOW)
+    await line.write(bytes(32_000 * 5))
+    await client.speak(500)
+    assert client.timeline.time == NOW + 5500
+    assert [each.time - NOW for each in client.events()][49:] == [4900, *range(5000, 5500, 100)]

@@ -148,7 +148,7 @@ class Feed:
 
     async def _put(self, samples: Sequence[bytes]) -> None:
         if self.start is None and any(samples):
-            start = self._ingest.now() - self.position_ms
+            start = self._ingest.begin(self.session, self.channels) - self.position_ms
             for line in self._lines:
                 line.start = start
             self._news.set()

@@ -32,12 +32,15 @@ class Recording:
     channels: Sequence[str]
     limits: Limits
 
-    def pieces(self) -> Iterator[list[bytes]]:
-        """Its samples of each channel, some seconds at a time. Raises MediaError."""
+    def pieces(self, lease: Lease) -> Iterator[list[bytes]]:
+        """Its samples of each channel, some seconds at a time. Raises MediaError, and Problem as
+        soon as the lease is over: it is a thread that decodes, which nobody else could stop."""
         self.file.seek(0)
         held: list[list[bytes]] = []
         size = 0
         for samples in decode_file(self.file, self.kind, len(self.channels), self.limits):
+            if lease.why:
+                raise lease.why
             held.append(samples)
             size += len(samples[0])
             if size >= BATCH:
@@ -46,9 +49,9 @@ class Recording:
         if held:
             yield _joined(held)
 
-    def measure(self) -> int:
-        """How long it is (ms), all of it being decodable. Raises MediaError."""
-        size = sum(len(samples[0]) for samples in self.pieces())
+    def measure(self, lease: Lease) -> int:
+        """How long it is (ms), all of it being decodable. Raises as `pieces`."""
+        size = sum(len(samples[0]) for samples in self.pieces(lease))
         return size * 1000 // (PCM.rate * PCM.width)
 
 
@@ -62,14 +65,14 @@ async def send(
             is over, and the rest was not sent.
     """
     async with ingest.files.turn(lease):
-        length = await _measured(recording, ingest)
+        length = await _measured(recording, ingest, lease)
         return length, await _send(recording, ingest, lease, start)
 
 
-async def _measured(recording: Recording, ingest: Ingest) -> int:
+async def _measured(recording: Recording, ingest: Ingest, lease: Lease) -> int:
     try:
         with ingest.metrics.decode_seconds.labels("file").time():
-            return await asyncio.to_thread(recording.measure)
+            return await asyncio.to_thread(recording.measure, lease)
     except MediaError as error:
         raise problem_of(error) from None
 
@@ -77,13 +80,11 @@ async def _measured(recording: Recording, ingest: Ingest) -> int:
 async def _send(
     recording: Recording, ingest: Ingest, lease: Lease, start: int | None
 ) -> list[Line]:
-    start = ingest.now() if start is None else start
+    start = ingest.begin(lease.session, recording.channels) if start is None else start
     lines = [ingest.line(lease.session, name, start) for name in recording.channels]
     try:
-        pieces = recording.pieces()
+        pieces = recording.pieces(lease)
         while samples := await asyncio.to_thread(next, pieces, None):
-            if lease.why:
-                raise lease.why
             for line, part in zip(lines, samples, strict=True):
                 await line.write(part)
         for line in lines:

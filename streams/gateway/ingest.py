@@ -12,9 +12,10 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
@@ -40,6 +41,8 @@ from streams.messages import text_message
 INPUTS: Final = ("audio", "text", "images")
 REMEMBERED: Final = 4096
 """Events whose client gave a key of idempotence, and that are known if they come again."""
+CHANNELS: Final = 16_384
+"""Those of which it is known how far their audio reaches."""
 DECODERS: Final = 2
 """Pictures that are decoded at a time."""
 FILES: Final = 2
@@ -123,6 +126,7 @@ class Ingest:
         self._sender = sender
         self._names: dict[str, str] = asdict(topics)
         self._lines: WeakValueDictionary[tuple[str, str], Line] = WeakValueDictionary()
+        self._ends: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._decoders = asyncio.Semaphore(DECODERS)
         full = f"{WAITING} recordings wait for their turn: send it again"
@@ -165,6 +169,7 @@ class Ingest:
                 format=format,
                 now=self.now,
                 changed=changed,
+                reached=partial(self._reached, (session, channel)),
             )
         except ValueError as error:
             raise Problem(Kind.INVALID, str(error)) from None
@@ -174,6 +179,17 @@ class Ingest:
             before.end(Problem(Kind.CONFLICT, "another connection sends this channel now"))
         self._lines[session, channel] = line
         return line
+
+    def begin(self, session: str, channels: Iterable[str]) -> int:
+        """Event time (ms) at which audio lies that comes now: not before the end of what this
+        gateway has sent of these channels, which may be ahead, or it would be late."""
+        return max(self.now(), *(self._ends.get((session, each), 0) for each in channels))
+
+    def _reached(self, channel: tuple[str, str], end: int) -> None:
+        self._ends[channel] = max(end, self._ends.get(channel, 0))
+        self._ends.move_to_end(channel)
+        if len(self._ends) > CHANNELS:
+            self._ends.popitem(last=False)
 
     async def text(self, post: Post) -> Accepted:
         """A message, note or vocabulary (`streams.messages`)."""

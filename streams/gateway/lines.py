@@ -32,7 +32,7 @@ class Line:
     until there is audio. Every call raises Problem where Kafka does not confirm, or when another
     line of the same channel took the place of this one; then the line is over. Chunks before
     `known` are in the log already and are left out. `changed` is called whenever more is confirmed,
-    or the line ends.
+    or the line ends, and `reached` with the event time (ms) at which what was sent ends.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Line:
         format: Format = PCM,  # noqa: A002  (it is called so)
         now: Callable[[], int] = now_ms,
         changed: Callable[[], None] = lambda: None,
+        reached: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.session = session
         self.channel = channel
@@ -59,6 +60,7 @@ class Line:
         self._known = max(known, sequence)
         self._confirmed = (self._known, self._known * CHUNK_MS)
         self._changed = changed
+        self._reached = reached
         self._broken = False
 
     @property
@@ -123,6 +125,7 @@ class Line:
                 future = await self._send("audio", self.event(chunk, self.start))
                 self._flying.append((future, chunk.sequence + 1, chunk.end_ms))
                 future.add_done_callback(self._landed)
+                self._reached(self.start + chunk.end_ms)
         except BaseException as error:  # cut off in the middle, a chunk would be missing
             self.end(error if isinstance(error, Problem) else unconfirmed())
             raise

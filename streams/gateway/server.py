@@ -133,6 +133,7 @@ class GatewayServer:
         await asyncio.wait([draining, hurry], return_when=asyncio.FIRST_COMPLETED)
         for each in (draining, hurry):
             each.cancel()
+        await gate.drain(0)  # of a notice that was cut short; threads, too, look at their leases
 
     def _told_to_stop(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()

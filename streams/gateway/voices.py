@@ -116,7 +116,8 @@ class Voice:
         """The line on which audio goes on that comes now."""
         late, self._paused = self._paused and now - self.time > AGAIN_MS, False
         if self._line is None:
-            return self._open(now, format_, 0)
+            time = max(now, self._ingest.begin(self._session, [self._name]))
+            return self._open(time, format_, 0)
         if late or format_ != self._format:
             return await self._go_on(now if late else self.time, format_)
         return self._line

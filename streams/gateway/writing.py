@@ -344,7 +344,8 @@ async def file(
     async with parts.gate.lease(caller, session) as lease:
         with parts.gate.room.part() as take, SpooledTemporaryFile(max_size=SPOOLED) as body:
             limit = parts.settings.file_bytes
-            async for piece in parts.gate.chunks(request, caller, limit, take):
+            pieces = parts.gate.chunks(request, caller, limit, take)
+            while piece := await lease.wait(anext(pieces, b"")):
                 await asyncio.to_thread(body.write, piece)
             recording = Recording(body, kind, names, limits)
             length, lines = await send(recording, parts.ingest, lease, start)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import IO, cast
 
 import numpy as np
 import pytest
@@ -17,8 +21,9 @@ from streams.agents import signals
 from streams.captions import REPEATS, Chunk, Late, Piece, Track
 from streams.events import JSON_TYPE, Event, EventType, Topics
 from streams.gateway import lines
-from streams.gateway.decoding import decoder
+from streams.gateway.decoding import Limits, decoder
 from streams.gateway.feeding import Feed
+from streams.gateway.files import Recording, send
 from streams.gateway.gate import Gate, stopping
 from streams.gateway.ingest import FILES, WAITING, Ingest, Post
 from streams.gateway.keys import ANYBODY
@@ -535,3 +540,43 @@ async def test_who_waits_for_a_turn_goes_when_told_to() -> None:
     assert await gate.drain(1)
     told = await asyncio.gather(*sending, return_exceptions=True)
     assert [str(each) for each in told] == [str(stopping())] * (FILES + 2)
+
+
+class Endless:
+    """A WAV that does not end, within the patience of a test."""
+
+    def __init__(self) -> None:
+        form = struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
+        self._head = b"RIFF\xff\xff\xff\xffWAVEfmt " + form + b"data\xff\xff\xff\xff"
+        self._until = time.monotonic() + 20
+        self.begun = threading.Event()
+
+    def read(self, size: int = -1) -> bytes:
+        if head := self._head[:size]:
+            self._head = self._head[size:]
+            return head
+        self.begun.set()
+        return bytes(max(size, 0)) if time.monotonic() < self._until else b""
+
+    def seek(self, _: int) -> None:
+        """It is at its begin."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+async def test_a_recording_that_is_decoded_stops_when_told_to() -> None:
+    log, gate, file = Log(), Gate(GatewaySettings()), Endless()
+    whole = Recording(cast(IO[bytes], file), "wav", ["a"], Limits(seconds=1e9, spent_s=1e9))
+
+    async def sending() -> None:
+        async with gate.lease(ANYBODY, "s") as lease:
+            await send(whole, ingest_on(log), lease)
+
+    task = asyncio.create_task(sending())
+    assert await asyncio.to_thread(file.begun.wait, 10)
+    assert not task.done()
+    assert await gate.drain(10)
+    with pytest.raises(Problem, match="stops"):
+        await task
+    assert not log.topics

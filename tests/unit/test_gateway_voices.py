@@ -211,3 +211,13 @@ async def test_a_text_of_letters_that_are_not_ascii_is_as_long_as_any() -> None:
     await hint(client.ingest, "s", TextMessage("щ" * MAXIMUM_TEXT, kind="note"), begun=True)
     (event,) = client.events(EventType.TEXT_MESSAGE)
     assert text_message(event).text == "щ" * MAXIMUM_TEXT
+
+
+async def test_a_voice_begins_after_what_its_channel_has() -> None:
+    """As a second client of the same session does."""
+    client = Client()
+    line = client.ingest.line("s", "1", NOW)
+    await line.write(bytes(32_000 * 5))
+    await client.speak(500)
+    assert client.timeline.time == NOW + 5500
+    assert [each.time - NOW for each in client.events()][49:] == [4900, *range(5000, 5500, 100)]

@@ -430,6 +430,27 @@ def test_a_recording_is_sent_whole(gateway: Gateway) -> None:
         assert chunks[0].time == NOW - 60_000
 
 
+def test_what_comes_without_a_start_follows_what_is_there(gateway: Gateway) -> None:
+    """A recording reaches ahead of the time of day, and audio before its end would be late."""
+    data = recording("wav", 1.25, rate=16_000)
+    ends = []
+    for _ in range(2):
+        answer = gateway.post("audio", data, "audio/wav").json()
+        ends.append(answer["start"] + 1250)
+        gateway.now += 100
+    assert ends == [NOW + 1250, NOW + 2500]
+    with gateway.socket() as socket:
+        socket.send_bytes(bytes(SECOND))
+        socket.send_json({"type": "close"})
+        assert told(socket, "closed")["start"] == NOW + 2500
+    assert gateway.post("audio", data, "audio/wav", channel="other").json()["start"] == gateway.now
+    gateway.now += 10_000
+    both = gateway.post("audio", data, "audio/wav", channel="speaker").json()
+    assert both["start"] == gateway.now
+    times = [event.time for event in gateway.log.of("audio") if event.channel == "speaker"]
+    assert times == sorted(times)
+
+
 def test_half_a_recording_is_not_sent(gateway: Gateway) -> None:
     good = recording("flac", 2.0)
     broken = good[: len(good) // 2] + bytes(1000) + good[len(good) // 2 :][1000:]

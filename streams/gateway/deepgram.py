@@ -218,7 +218,7 @@ class Stream:
 
     async def _write(self, samples: list[bytes]) -> None:
         if self._decoder:
-            now = self._ingest.now()
+            now = self._ingest.begin(self._session, self._options.names)
             for voice, each in zip(self._voices, samples, strict=True):
                 too_long(self._wire.parts.settings, voice.ms)
                 await voice.write(each, self._decoder.format, now)

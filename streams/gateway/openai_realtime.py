@@ -151,7 +151,8 @@ class Live:
             case Append(audio):
                 too_long(self._wire.parts.settings, self._voice.ms)
                 (samples,) = self._decoder.feed(audio)
-                await self._voice.write(samples, self._decoder.format, self._ingest.now())
+                now = self._ingest.begin(self._lease.session, [self._channel])
+                await self._voice.write(samples, self._decoder.format, now)
             case Cut():
                 await self._voice.cut()
             case _:

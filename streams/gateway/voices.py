@@ -86,7 +86,7 @@ class Voice:
         self._paused = True
 
     async def write(self, samples: bytes, format_: Format, now: int) -> None:
-        """Takes samples that came `now`, the time of day (ms) for all channels."""
+        """Takes samples that came `now`, event time (ms) for all channels (`Ingest.begin`)."""
         if not samples:
             return
         line = await self._ready(format_, now)
@@ -116,8 +116,7 @@ class Voice:
         """The line on which audio goes on that comes now."""
         late, self._paused = self._paused and now - self.time > AGAIN_MS, False
         if self._line is None:
-            time = max(now, self._ingest.begin(self._session, [self._name]))
-            return self._open(time, format_, 0)
+            return self._open(now, format_, 0)
         if late or format_ != self._format:
             return await self._go_on(now if late else self.time, format_)
         return self._line

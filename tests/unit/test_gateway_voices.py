@@ -44,7 +44,8 @@ class Client:
         loud = b"\x80\x00" if level else b"\xff\xff"
         samples = sound.tobytes() if self.format.width == 2 else (loud * size)[:size]
         self.now += round(ms)
-        await self.voice.write(samples, self.format, self.now)
+        now = self.ingest.begin("s", ["1"])
+        await self.voice.write(samples, self.format, now)
 
     def events(self, type_: EventType = EventType.AUDIO_CHUNK) -> list[Event]:
         every = [event for topic in self.log.topics.values() for event in topic]

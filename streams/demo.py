@@ -106,13 +106,9 @@ def broker(
 def worker(environment: dict[str, str], folder: Path, console: Console) -> Iterator[WorkerProcess]:
     """A worker process with all agents, from ready to ended."""
     console.print("loading the models ..")
-    process = WorkerProcess.start(folder / "worker.log", environment)
-    try:
-        process.ready()
+    with WorkerProcess.start(folder / "worker.log", environment).running() as process:
         console.print(f"worker is ready; metrics on http://127.0.0.1:{process.port}/metrics")
         yield process
-    finally:
-        process.stop()
 
 
 @contextlib.contextmanager
@@ -120,15 +116,12 @@ def gateway(
     port: int, environment: dict[str, str], folder: Path, console: Console
 ) -> Iterator[GatewayProcess]:
     """A gateway that anybody on this machine may use, from ready to ended."""
-    process = GatewayProcess.start(
+    made = GatewayProcess.start(
         folder / "gateway.log", {**environment, **OPEN}, port=port if is_free(port) else 0
     )
-    try:
-        process.ready()
+    with made.running() as process:
         console.print(f"gateway is ready; live sessions on {process.url}/")
         yield process
-    finally:
-        process.stop()
 
 
 async def _play(

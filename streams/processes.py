@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -68,6 +69,15 @@ class TenorProcess:
                 return
             time.sleep(0.1)
         raise ProcessError(f"the {self.name} was not ready after {timeout_s:g} s; {self._tail()}")
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """From ready to ended. Raises ProcessError as `ready`."""
+        try:
+            self.ready()
+            yield self
+        finally:
+            self.stop()
 
     def get(self, path: str) -> str:
         """What it answers at `/path`. Raises OSError."""

@@ -13,11 +13,40 @@ from streams.events import Event, Topics
 from streams.gateway.results import Results
 from streams.gateway.seam import Place, Span
 from streams.gateway.shelf import Shelf, Step
-from streams.results import Result, result_event
+from streams.results import Result, SentimentWindow, Silence, result_event
 from streams.topics import partition_of
 
 TOPICS = Topics.of("t.")
 START = 1_760_000_000_000
+TEXT = {"language": "en", "model": "m", "no_speech_probability": 0.0, "words": ()}
+"""What every caption has, besides its text."""
+
+
+def silence(number: int, session: str = "call") -> Silence:
+    """The one of a second; `number` counts them."""
+    start = START + number * 1000
+    return Silence(session=session, channel="customer", start=start, end=start + 1000)
+
+
+def window(
+    number: int, session: str = "call", *, score: float = 0.0, length_ms: int = 1000
+) -> SentimentWindow:
+    return SentimentWindow(
+        session=session,
+        channel="customer",
+        start=START + number * length_ms,
+        end=START + (number + 1) * length_ms,
+        revision=0,
+        final=True,
+        score=score,
+        deviation=0.1,
+        label="neutral",
+        confidence=0.5,
+        emotions={},
+        contributions={},
+        evidence=(),
+        model="m",
+    )
 
 
 class Logs(Shelf):

@@ -3,6 +3,7 @@ went; and how times and numbers are written in it. Pure."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,14 +143,13 @@ class Facts:
 
     def talk_ms(self, channel: str) -> int:
         """How long a channel spoke, as far as it was heard."""
-        return self._talk_ms.get(channel, 0)
+        return self._talk_ms[channel]
 
     @cached_property
-    def _talk_ms(self) -> dict[str, int]:
-        spoken: dict[str, int] = {}
+    def _talk_ms(self) -> Counter[str]:
+        spoken = Counter[str]()
         for each in self.captions:
-            ms = each.end - each.start - each.lost_ms
-            spoken[each.channel] = spoken.get(each.channel, 0) + ms
+            spoken[each.channel] += each.end - each.start - each.lost_ms
         return spoken
 
     def share(self, channel: str) -> float:

@@ -149,12 +149,8 @@ def percentiles(times: list[float]) -> dict[str, float]:
 def running(brokers: str, folder: Path) -> Iterator[GatewayProcess]:
     """A gateway on the topics of benches."""
     settings = {"TENOR_BROKERS": brokers, "TENOR_TOPIC_PREFIX": "bench."}
-    process = GatewayProcess.start(folder / "gateway.log", settings)
-    try:
-        process.ready()
+    with GatewayProcess.start(folder / "gateway.log", settings).running() as process:
         yield process
-    finally:
-        process.stop()
 
 
 def main() -> None:

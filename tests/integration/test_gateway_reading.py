@@ -37,11 +37,11 @@ from streams.results import (
 )
 from streams.settings import Settings
 from streams.topics import partition_of
+from tests.gateway_logs import START, TEXT, silence, window
 from tests.harness import Installation, eventually
 
-START = 1_760_000_000_000
 PATIENCE_S = 240
-TEXT = {"language": "en", "model": "m", "no_speech_probability": 0.0, "words": ()}
+WINDOW_MS = 5000
 PICTURE = b"\xff\xd8 not really a picture"
 
 
@@ -107,30 +107,6 @@ async def tenor(installation: Callable[[], Installation]) -> Installation:
     return made
 
 
-def silence(number: int, session: str = "call") -> Silence:
-    span = {"start": START + number * 1000, "end": START + number * 1000 + 1000}
-    return Silence(session=session, channel="customer", **span)
-
-
-def window(number: int, score: float = 0.0, session: str = "call") -> SentimentWindow:
-    return SentimentWindow(
-        session=session,
-        channel="customer",
-        start=START + number * 5000,
-        end=START + number * 5000 + 5000,
-        revision=0,
-        final=True,
-        score=score,
-        deviation=0.1,
-        label="neutral",
-        confidence=0.5,
-        emotions={},
-        contributions={},
-        evidence=(),
-        model="m",
-    )
-
-
 def caption(start: int, text: str, session: str = "call") -> CaptionFinal:
     span = {"start": START + start, "end": START + start + 1000}
     return CaptionFinal(session=session, channel="customer", revision=0, text=text, **span, **TEXT)
@@ -181,7 +157,7 @@ async def test_a_client_misses_nothing_whatever_gateway_it_comes_back_to(
             live = json.loads(await socket.recv())
             assert numbers([live]) == [6]
 
-        await write(tenor, window(7))
+        await write(tenor, window(7, length_ms=WINDOW_MS))
         for each in (one, two):
             answer = await each.get(path, accept=JSON_TYPE)
             assert answer.json()[:7] == [*found, live]
@@ -361,7 +337,7 @@ async def test_what_a_session_was_made_of(tenor: Installation) -> None:
 
 async def test_a_call_afterwards(tenor: Installation) -> None:
     over = SentimentSession(session="call", start=START, end=START + 5000, channels={})
-    await write(tenor, caption(0, "Hello <you>."), window(0), over)
+    await write(tenor, caption(0, "Hello <you>."), window(0, length_ms=WINDOW_MS), over)
     async with running(tenor) as gateway:
         for format_, kind in (
             ("vtt", "text/vtt; charset=utf-8"),
@@ -384,7 +360,12 @@ async def test_a_call_afterwards(tenor: Installation) -> None:
 
 
 async def test_sessions_at_a_glance(tenor: Installation) -> None:
-    await write(tenor, silence(0), *(window(n, 0.4) for n in range(2)), silence(0, "other"))
+    await write(
+        tenor,
+        silence(0),
+        *(window(n, score=0.4, length_ms=WINDOW_MS) for n in range(2)),
+        silence(0, "other"),
+    )
     async with running(tenor) as gateway:
         await eventually(lambda: not gateway.parts.sessions.not_ready(), PATIENCE_S)
         found = (await gateway.get("/v1/sessions")).json()["sessions"]
@@ -392,7 +373,7 @@ async def test_sessions_at_a_glance(tenor: Installation) -> None:
         async with aclosing(gateway.events("/v1/sessions/events")) as events:
             first = [await anext(events), await anext(events)]
             assert [each["session"] for each in first] == ["call", "other"]
-            await write(tenor, *(window(n, -0.4) for n in range(2, 5)))
+            await write(tenor, *(window(n, score=-0.4, length_ms=WINDOW_MS) for n in range(2, 5)))
             async with asyncio.timeout(PATIENCE_S):
                 async for summary in events:
                     if summary["alert"]:

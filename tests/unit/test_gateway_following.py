@@ -19,39 +19,11 @@ from streams.results import (
     CaptionFinal,
     CaptionPartial,
     ImageRecognized,
-    SentimentWindow,
-    Silence,
     result_event,
 )
 from streams.topics import partition_of
-from tests.gateway_logs import START, TOPICS, Logs, bring, results_of
+from tests.gateway_logs import START, TEXT, TOPICS, Logs, bring, results_of, silence, window
 from tests.harness import eventually
-
-TEXT = {"language": "en", "model": "m", "no_speech_probability": 0.0, "words": ()}
-
-
-def silence(number: int, session: str = "call") -> Silence:
-    span = {"start": START + number * 1000, "end": START + number * 1000 + 1000}
-    return Silence(session=session, channel="c", **span)
-
-
-def window(number: int, session: str = "call") -> SentimentWindow:
-    return SentimentWindow(
-        session=session,
-        channel="c",
-        start=START + number * 1000,
-        end=START + number * 1000 + 1000,
-        revision=0,
-        final=True,
-        score=0.0,
-        deviation=0.1,
-        label="neutral",
-        confidence=0.5,
-        emotions={},
-        contributions={},
-        evidence=(),
-        model="m",
-    )
 
 
 def numbers(items: list[Item]) -> list[int]:

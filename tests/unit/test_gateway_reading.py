@@ -27,15 +27,8 @@ from streams.gateway.results import Item
 from streams.gateway.sessions import STAY_MS, Sessions
 from streams.gateway.settings import GatewaySettings
 from streams.gateway.streaming import EVENTS
-from streams.results import Silence, result_event
-from tests.gateway_logs import START, TOPICS, Logs, results_of
-
-TEXT = {"language": "en", "model": "m", "no_speech_probability": 0.0, "words": ()}
-
-
-def silence(number: int, session: str = "call") -> Silence:
-    span = {"start": START + number * 1000, "end": START + number * 1000 + 1000}
-    return Silence(session=session, channel="c", **span)
+from streams.results import result_event
+from tests.gateway_logs import START, TOPICS, Logs, results_of, silence
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ async def test_events_and_pings(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> 
             "id": result_event(silence(0), source="t").id,
             "time": START + 1000,
             "session": "call",
-            "channel": "c",
+            "channel": "customer",
             "data": silence(0).model_dump(mode="json"),
         }
         assert await anext(chunks) == f": ping\nid: {following.cursor}\n\n".encode()

@@ -109,20 +109,20 @@ export class Captions {
     }
   }
 
-  /** Brings an item into view, and marks it for a moment. */
+  /** Brings an item into view, and marks it for a moment; its element, if there is one. */
   find(id) {
     const element = this.#elements.get(this.#conversation.item(id));
-    if (!element) return;
+    if (!element) return undefined;
     this.#follows = false;
     element.scrollIntoView({ block: 'center' });
     element.setAttribute('data-found', '');
     setTimeout(() => element.removeAttribute('data-found'), 2500);
+    return element;
   }
 
   /** The same, and whoever uses keys goes on from there. */
   goTo(id) {
-    this.find(id);
-    const element = this.#elements.get(this.#conversation.item(id));
+    const element = this.find(id);
     if (!element) return;
     element.tabIndex = -1;
     element.focus({ preventScroll: true });

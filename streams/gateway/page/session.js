@@ -24,7 +24,7 @@ const word = (text) => h('span', { class: 'word' }, text);
 export class SessionView {
   nav = 'session';
   #draw = eachFrame(() => this.#show());
-  told = null; // the ending that is shown
+  #told = null; // the ending that is shown
 
   constructor(session, status, { takesPart }) {
     this.session = session;
@@ -140,8 +140,8 @@ export class SessionView {
 
   #end() {
     const { ending } = this.conversation;
-    if (ending === this.told) return;
-    this.told = ending;
+    if (ending === this.#told) return;
+    this.#told = ending;
     this.over.hidden = !ending;
     if (!ending) return;
     const lines = Object.entries(ending.channels).map(([name, { score, label, first, last, trend }]) =>

@@ -62,7 +62,8 @@ class Chunk:
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """A chunk where it lies in its channel, [start, end) in samples, without its audio; of what
-    comes before it, `lost` samples are concealed."""
+    comes before it, `lost` samples are concealed; negative: so many of its own were there already.
+    """
 
     id: str
     start: int
@@ -309,8 +310,9 @@ class Track:
             lost = there - self.segmenter.position
         self._conceal(lost)
         early = max(0, self.now - chunk.time)
-        audio = chunk.audio[early * PER_MS :] if early > JITTER_MS else chunk.audio
-        self.segmenter.push(audio)
+        if early > JITTER_MS:
+            lost = -min(early * PER_MS, len(chunk.audio))
+        self.segmenter.push(chunk.audio[max(0, -lost) :])
         end, self._sequence = self.segmenter.position, chunk.sequence
         start = end - len(chunk.audio) - max(0, chunk.skip)
         where = (start, end, chunk.offset, chunk.stamp)

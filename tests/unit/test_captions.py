@@ -137,6 +137,21 @@ def test_a_restart_in_what_was_lost_goes_on_there() -> None:
     assert spans(rest) == spans(pieces[1:])
 
 
+def test_a_restart_after_a_cut_leaves_out_again_what_was_heard_already() -> None:
+    """What comes after the cut begins at a whole ms, 2 samples after its end."""
+    noise = np.random.default_rng(0).integers(-9000, 9000, 32_014).astype(np.int16)
+    first = Chunk("first", T0, noise[:16_014])
+    cut = Chunk("cut", T0 + 900, noise[:0], offset=1, cut=True)
+    overlapping = Chunk("overlapping", T0 + 693, noise[16_014:], offset=2)
+    track = Track(LATENESS_MS)
+    before, after = feed(track, first, cut, overlapping, flush=True, loud=True)
+    assert spans([before, after]) == [("speech", 0, 1000, 0), ("speech", 1000, 1693, 0)]
+    track.settle(before)
+    resumed = Track(LATENESS_MS, resume=track.mark(3))
+    (again,) = feed(resumed, overlapping, flush=True, loud=True)
+    assert again.audio.tobytes() == after.audio.tobytes()
+
+
 def test_what_is_given_up_is_a_gap_and_what_follows_begins_at_a_whole_ms() -> None:
     track = Track(LATENESS_MS)
     odd = Chunk("odd", T0, np.ones(1607, np.int16), sequence=1)

@@ -331,7 +331,7 @@ class AudioSession(Session):
 
     async def _fall_silent(self, event: Event, record: Record) -> None:
         """Takes a tick: of the channels that it names, those that it has not missed are silent."""
-        seen = signals.seen_of(event)
+        seen = min(signals.seen_of(event), record.offset)  # a channel that came later is not meant
         idle = signals.idle_sources(event) & self._live
         names = sorted(name for name in idle if self._latest.get(name, -1) <= seen)
         if not names:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams.broker import Broker
 from streams.connection import Connection
@@ -23,6 +24,10 @@ ROOT = Path(__file__).parent.parent
 KAFKA = "kafka"
 RUN = contextlib.ExitStack()
 """What this process holds until the run ends."""
+
+# How fast a machine is says nothing of the code: timing is measured in benches.
+settings.register_profile("tenor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tenor")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -150,19 +150,27 @@ async def test_a_voice_arrives_whole_though_the_gateway_goes(
     assert {after.time - one.time for one, after in pairwise(ordered)} == {100}
     assert heard(ordered, 440) > 0.5
     network(complaints)
+    # Why it was refused is asked for by an empty recording; by then the gateway may be back.
+    complaints[:] = [each for each in complaints if "a status of 422" not in each]
 
 
 RECORDING = """
-async ({ address, seconds }) => {
+async ({ address, enough }) => {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { autoGainControl: false } });
   const socket = new WebSocket(address);
   const recorder = new MediaRecorder(stream, { mimeType: 'audio/webm;codecs=opus' });
   const told = [];
-  socket.onmessage = ({ data }) => told.push(JSON.parse(data));
+  let told_enough;
+  const heard = new Promise((resolve) => { told_enough = resolve; });
+  socket.onclose = told_enough;
+  socket.onmessage = ({ data }) => {
+    told.push(JSON.parse(data));
+    if (told.at(-1).confirmed_ms >= enough) told_enough();
+  };
   recorder.ondataavailable = async ({ data }) => socket.send(await data.arrayBuffer());
   await new Promise((opened) => { socket.onopen = opened; });
   recorder.start(200);
-  await new Promise((over) => setTimeout(over, seconds * 1000));
+  await heard;
   await new Promise((stopped) => { recorder.onstop = stopped; recorder.stop(); });
   await new Promise((sent) => setTimeout(sent, 200));
   socket.send(JSON.stringify({ type: 'close' }));
@@ -182,11 +190,12 @@ async def test_what_a_browser_records_is_decoded(stage: Stage, tmp_path: Path) -
         await page.goto(stage.url, timeout=PATIENCE_MS)
         query = "channel=customer&encoding=webm"
         address = f"{stage.url.replace('http', 'ws')}/v1/sessions/recorded/audio?{query}"
-        told = await page.evaluate(RECORDING, {"address": address, "seconds": 3})
+        told = await page.evaluate(RECORDING, {"address": address, "enough": 1500})
     assert told[0]["type"] == "ready"
     assert told[-1]["type"] == "closed"
-    assert 2500 < told[-1]["confirmed_ms"] < 4000
     chunks = of(stage, "audio", "recorded")
+    assert told[-1]["confirmed_ms"] == 1000 * sum(len(each.data) for each in chunks) // (2 * RATE)
+    assert told[-1]["confirmed_ms"] > 1500
     assert [event.sequence for event in chunks] == list(range(len(chunks)))
     assert heard(chunks, 440) > 0.5
 

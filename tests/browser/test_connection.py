@@ -13,7 +13,7 @@ from playwright.async_api import Page, Request, expect
 from streams.clock import now_ms
 from streams.gateway import keys
 from streams.gateway.keys import Caller, Scope
-from tests.browser.conftest import Opened
+from tests.browser.conftest import Opened, forget
 from tests.browser.stage import Stage, staged
 from tests.browser.test_session import address, final, said
 
@@ -29,8 +29,7 @@ def sentences(numbers: range) -> list[str]:
 
 def network(complaints: list[str]) -> None:
     """Forgets what a browser says of connections that drop, and of a gateway that stops."""
-    dropped = "net::ERR", "a status of 503"
-    complaints[:] = [each for each in complaints if not any(why in each for why in dropped)]
+    forget(complaints, "net::ERR", "a status of 503")
 
 
 async def test_a_reload_in_the_middle_misses_nothing(stage: Stage, opened: Opened) -> None:
@@ -121,9 +120,7 @@ def watched(page: Page) -> list[str]:
 
 def refused(complaints: list[str]) -> None:
     """Forgets what a browser says of refusals, which are wanted here."""
-    complaints[:] = [
-        each for each in complaints if "the server responded with a status of 40" not in each
-    ]
+    forget(complaints, "the server responded with a status of 40")
 
 
 async def test_it_asks_for_a_key_and_keeps_it_to_itself(

@@ -16,7 +16,7 @@ from playwright.async_api import Page, expect
 
 from streams.events import Event, EventType
 from streams.messages import text_message
-from tests.browser.conftest import PATIENCE_MS, Opened, browsing, listen
+from tests.browser.conftest import PATIENCE_MS, Opened, browsing, forget, listen
 from tests.browser.stage import PICTURES, Stage
 from tests.browser.test_connection import network
 from tests.browser.test_session import address
@@ -112,7 +112,7 @@ async def test_that_there_are_too_many_is_said(
     await page.get_by_role("button", name="Start microphone").click()
     await expect(page.locator(".report")).to_have_text("end one of them")
     await expect(page.get_by_role("button", name="Start microphone")).to_be_visible()
-    complaints[:] = [each for each in complaints if "a status of 429" not in each]
+    forget(complaints, "a status of 429")
 
 
 async def test_a_voice_arrives_whole_though_the_gateway_goes(
@@ -151,7 +151,7 @@ async def test_a_voice_arrives_whole_though_the_gateway_goes(
     assert heard(ordered, 440) > 0.5
     network(complaints)
     # Why it was refused is asked for by an empty recording; by then the gateway may be back.
-    complaints[:] = [each for each in complaints if "a status of 422" not in each]
+    forget(complaints, "a status of 422")
 
 
 RECORDING = """

@@ -12,7 +12,7 @@ TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 export UV_HTTP_TIMEOUT = 300
 export UV_NO_PROGRESS = 1
 
-.PHONY: demo test check unit browser bench-faust demo-call fuzz clean
+.PHONY: demo test check unit docs browser bench-faust demo-call fuzz clean
 
 demo: $(VENV)/ready  ## play the demo call through a private Kafka, on a page and in the terminal
 	@exec $(BIN)/tenor demo $(ARGS)
@@ -27,6 +27,9 @@ check: $(VENV)/ready  ## style and types
 
 unit: $(VENV)/ready  ## the tests that need neither Kafka nor models
 	$(BIN)/python -m pytest $(TOGETHER) tests/unit tests/property
+
+docs: $(VENV)/ready  ## make the pages anew that are made from the code: events, settings, schemas
+	$(BIN)/python -m streams.docs
 
 browser:  ## Chromium, in which the page is tested: Debian's, where we may install it
 	@command -v chromium > /dev/null || { \

@@ -1,12 +1,11 @@
 """The published contract, made from the code: an AsyncAPI 3 document and JSON Schemas.
 
-`python -m streams.asyncapi docs` writes `asyncapi.yaml` and `schemas/<type>.json` into a folder.
+`python -m streams.docs` writes `docs/asyncapi.yaml` and `docs/schemas/<type>.json`.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from streams.codec import CONTENT_TYPES, EMPTY, SIZES
 from streams.events import JSON_TYPE, TYPES_OF_TOPIC, EventType, Topics
 from streams.features import REQUIRED, Modality
 from streams.messages import TextMessage
-from streams.results import RESULTS
+from streams.results import PROVISIONAL, RESULTS
 
 Json = dict[str, Any]
 
@@ -52,7 +51,7 @@ TYPE_TITLES: Final = {
     EventType.MATCH: "Events of two modalities that are about the same",
     EventType.SENTIMENT_WINDOW: "The mood of a window",
     EventType.SENTIMENT_SESSION: "The mood of a session",
-    EventType.CHECKPOINT: "How far a session's results are final",
+    EventType.CHECKPOINT: "How far a session's results are final; what is in it may change",
 }
 RECEIVED: Final = ("audio", "text", "images", "features", "checkpoints")
 SENT: Final = ("features", "recognition", "sentiment", "checkpoints", "deadletters")
@@ -68,13 +67,23 @@ _ENVELOPE: Final[Json] = {
     "required": ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"],
     "properties": {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {"type": "string", "minLength": 1},
-        "ce_source": {"type": "string", "minLength": 1, "format": "uri-reference"},
+        "ce_id": {"type": "string", "minLength": 1, "description": "once for each source"},
+        "ce_source": {
+            "type": "string",
+            "minLength": 1,
+            "format": "uri-reference",
+            "description": "who made it",
+        },
+        "ce_type": {"type": "string", "description": "of the event"},
         "ce_time": {"type": "string", "format": "date-time", "description": "event time"},
         "ce_subject": {"type": "string", "description": "the session, as in the key"},
         "ce_partitionkey": {"type": "string", "description": "the session, as in the key"},
         "ce_channel": {"type": "string", "description": _CHANNEL},
-        "ce_sequence": {"type": "string", "pattern": "^[0-9]{1,20}$"},
+        "ce_sequence": {
+            "type": "string",
+            "pattern": "^[0-9]{1,20}$",
+            "description": "counts the channel's chunks one by one",
+        },
         "traceparent": {"type": "string", "description": "W3C Trace Context"},
     },
 }
@@ -105,6 +114,46 @@ _FEATURE_HEADERS: Final[Json] = {
         "ce_kind": _TEXT,
     },
 }
+_DIGITS: Final[Json] = {"type": "string", "pattern": "^[0-9]+$"}
+_ORIGIN: Final[Json] = {
+    "ce_input": {"type": "string", "description": "topic (without prefix) that it is about"},
+    "ce_origin": {**_DIGITS, "description": "offset there of the event that it stems from"},
+}
+_ENDED_HEADERS: Final[Json] = {"type": "object", "properties": _ORIGIN}
+_PROGRESS_HEADERS: Final[Json] = {
+    "type": "object",
+    "properties": {
+        **_ORIGIN,
+        "ce_inputs": {
+            "type": "string",
+            "description": "what the session has, such as audio,text,images; windows then wait for"
+            " each of them",
+        },
+    },
+}
+_TICK_HEADERS: Final[Json] = {
+    "type": "object",
+    "required": ["ce_idle"],
+    "properties": {
+        **_ORIGIN,
+        "ce_idle": {"type": "string", "description": "JSON list of the sources that are silent"},
+        "ce_until": {**_DIGITS, "description": "ms since 1970: nothing before is awaited"},
+        "ce_seen": {**_DIGITS, "description": "offset of the last event that the writer knew"},
+        "ce_expire": {"const": "true", "description": "there if the session is over"},
+    },
+}
+_WINDOW_HEADERS: Final[Json] = {
+    "type": "object",
+    "properties": {f"ce_{PROVISIONAL}": {"const": "true", "description": "there if not final"}},
+}
+OWN_HEADERS: Final = {
+    EventType.FEATURE: "FeatureHeaders",
+    EventType.PROGRESS: "ProgressHeaders",
+    EventType.SESSION_ENDED: "EndedHeaders",
+    EventType.TICK: "TickHeaders",
+    EventType.SENTIMENT_WINDOW: "WindowHeaders",
+}
+"""Schemas of the headers that a type has beside those of every event."""
 
 
 def document(topics: Topics) -> Json:
@@ -211,8 +260,8 @@ def _headers(type_: EventType, accepted: tuple[str, ...]) -> Json:
         if type_ not in EMPTY:
             own["required"] = ["content-type"]
     parts = [_ref("schemas", "CloudEventHeaders"), own]
-    if type_ is EventType.FEATURE:
-        parts.append(_ref("schemas", "FeatureHeaders"))
+    if type_ in OWN_HEADERS:
+        parts.append(_ref("schemas", OWN_HEADERS[type_]))
     return {"type": "object", "allOf": parts}
 
 
@@ -247,6 +296,10 @@ def _schemas() -> Json:
     return {
         "CloudEventHeaders": _ENVELOPE,
         "FeatureHeaders": _FEATURE_HEADERS,
+        "EndedHeaders": _ENDED_HEADERS,
+        "ProgressHeaders": _PROGRESS_HEADERS,
+        "TickHeaders": _TICK_HEADERS,
+        "WindowHeaders": _WINDOW_HEADERS,
         "DeadLetterHeaders": _ERROR_HEADERS,
         **dict(sorted({**named, **definitions.get("$defs", {})}.items())),
     }
@@ -254,7 +307,3 @@ def _schemas() -> Json:
 
 def _ref(kind: str, name: str) -> Json:
     return {"$ref": f"#/components/{kind}/{name}"}
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

@@ -13,7 +13,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TENOR_", frozen=True, extra="ignore")
 
-    brokers: str = Field("", description="Kafka, as host:port,..; empty: a private one is started")
+    brokers: str = Field(
+        "", description="Kafka, as host:port,..; without it only `tenor demo` starts one of its own"
+    )
     kafka_security: str = Field(
         "PLAINTEXT",
         pattern=r"^(SASL_)?(PLAINTEXT|SSL)$",

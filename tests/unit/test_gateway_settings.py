@@ -1,11 +1,9 @@
-"""Settings of the gateway: defaults, what is refused, and that the docs show them as they are."""
+"""Settings of the gateway: defaults, and what is refused."""
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -18,8 +16,6 @@ from streams.errors import UserError
 from streams.events import EventType
 from streams.gateway import keys, server
 from streams.gateway.settings import GatewaySettings
-
-DOCS = Path(__file__).parents[2] / "docs" / "gateway.md"
 
 
 @pytest.fixture(autouse=True)
@@ -141,16 +137,3 @@ def test_a_port_that_is_taken_is_told() -> None:
             server.listening(GatewaySettings(port=port)),
         ):
             pass
-
-
-def test_the_docs_show_every_setting_as_it_is() -> None:
-    shown = re.findall(
-        r"^\| `TENOR_GATEWAY_([A-Z0-9_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$",
-        DOCS.read_text(),
-        re.MULTILINE,
-    )
-    told: list[tuple[Any, ...]] = [
-        (name.upper(), str(field.default), field.description)
-        for name, field in GatewaySettings.model_fields.items()
-    ]
-    assert shown == told

@@ -221,7 +221,7 @@ def _channel(topic: str, address: str) -> Json:
     types = [type_.value for type_ in TYPES_OF_TOPIC[topic]] or [DEAD_LETTER]
     kafka: Json = {"topic": address, "bindingVersion": "0.5.0"}
     if topic == "checkpoints":
-        kafka["topicConfiguration"] = {"cleanup.policy": ["compact"]}
+        kafka["topicConfiguration"] = {"cleanup.policy": ["compact", "delete"]}
     return {
         "address": address,
         "description": TOPIC_TITLES[topic],

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tenor")
 def main() -> None:
-    """Live captions and sentiment of conversations, over Kafka. Settings: see the README."""
+    """Live captions and sentiment of conversations, over Kafka. Settings: docs/settings.md."""
     # A shell without job control starts what it puts into the background deaf to SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

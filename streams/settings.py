@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     )
     kafka_certificate_file: str = Field("", description="Our own certificate (PEM), if wanted")
     kafka_key_file: str = Field("", description="Its key (PEM), if not in the same file")
-    topic_prefix: str = Field("tenor.", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Of topics")
+    topic_prefix: str = Field(
+        "tenor.", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Of all topics"
+    )
     group: str = Field(
         "tenor", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="Of the consumer groups' names"
     )
@@ -88,7 +90,7 @@ class Settings(BaseSettings):
         description="Kind of the sentiment windows: tumbling, hopping or session",
     )
     window_ms: int = Field(
-        5000, ge=500, le=60_000, description="Their length; the longest of a session window"
+        5000, ge=500, le=60_000, description="Length of a window; the longest of a session window"
     )
     hop_ms: int = Field(
         1000,
@@ -133,7 +135,7 @@ class Settings(BaseSettings):
     commit_interval_s: float = Field(0.5, gt=0, description="Between commits of what is done")
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez, /readyz listen")
-    metrics_port: int = Field(9100, ge=0, le=65535, description="0: any free port")
+    metrics_port: int = Field(9100, ge=0, le=65535, description="Their port; 0: any free one")
     log_level: str = Field(
         "INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Of our own log lines"
     )

@@ -42,9 +42,9 @@ INTRODUCTION: Final = """\
 
 Every record is a [CloudEvent](https://cloudevents.io) of version 1.0 in Kafka's binary mode: the
 value is the medium or the JSON itself, the rest is in headers. The key is the session, in UTF-8, on
-every topic. For machines the same is in [asyncapi.yaml](asyncapi.yaml) and [schemas](schemas). See
-also how to send events ([sending](sending.md)), what the words mean ([concepts](concepts.md)) and how
-large everything may be ([limits](limits.md)).
+every topic. For machines the same is in [asyncapi.yaml](asyncapi.yaml) and [schemas](schemas).
+See also how to send events ([sending](sending.md)), what the words mean ([concepts](concepts.md)),
+and how large everything may be ([limits](limits.md)).
 
 Readers must ignore fields and headers that they do not know: new ones may come. What would break a
 reader becomes a new type (`.v2`)."""

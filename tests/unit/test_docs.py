@@ -156,3 +156,39 @@ def test_a_command_line_that_is_wrong_is_noticed() -> None:
         with pytest.raises((click.ClickException, AssertionError)):
             parse(wrong)
     assert len(LINES) > 40
+
+
+CORE = ("codec", "events", "messages", "features", "results", "media")
+REFUSALS = {
+    "CodecError": 0,
+    "MediaError": 0,
+    "Refused": 0,
+    "_refuse": 1,
+    "dead_letter": 1,
+    "_number": 3,
+}
+"""What puts a record aside, and which of its arguments is the reason."""
+
+
+def reasons() -> Iterator[str]:
+    """Why records are put aside, as the code has it."""
+    paths = [ROOT / f"streams/{name}.py" for name in CORE]
+    for path in [*paths, *(ROOT / "streams/agents").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (place := REFUSALS.get(called(node))) is not None:
+                given = node.args[place] if len(node.args) > place else None
+                if isinstance(given, ast.Constant):
+                    yield str(given.value)
+
+
+def called(node: ast.Call) -> str:
+    function = node.func
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def test_every_reason_of_a_dead_letter_is_explained() -> None:
+    page = text(Path("docs/deadletters.md"))
+    told = set(re.findall(r"`([a-z0-9-]+)`", page[page.index("## Reasons") :]))
+    known = set(reasons())
+    assert len(known) > 30
+    assert told - {"replay"} == known

@@ -60,5 +60,6 @@ def told_errors() -> Iterator[None]:
         if (error.name or "").partition(".")[0] not in TRAINING:
             raise
         raise click.ClickException(
-            f"this needs {error.name}, which is not installed: pip install 'tenor[train]'"
+            f"this needs {error.name}, which is not installed: pip install -e '.[train]'"
+            " in the folder of Tenor"
         ) from error

@@ -58,7 +58,7 @@ def test_errors_are_told_in_a_line(tmp_path: Path) -> None:
 
 
 def test_packages_that_only_training_needs_are_named() -> None:
-    with pytest.raises(click.ClickException, match=r"pip install 'tenor\[train\]'"), told_errors():
+    with pytest.raises(click.ClickException, match=r"pip install -e '.\[train\]'"), told_errors():
         raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn.metrics")
     with pytest.raises(ModuleNotFoundError), told_errors():
         raise ModuleNotFoundError("No module named 'faust'", name="faust")

@@ -30,8 +30,10 @@ class TopicError(UserError):
 
 async def ensure_topics(
     brokers: Connection, settings: Settings, fields: Collection[str] | None = None
-) -> None:
+) -> dict[str, int]:
     """Creates missing topics, all or these fields of `Topics`; others keep their configuration.
+
+    Gives the number of partitions of each.
 
     Raises:
         TopicError: one could not be made, or has another number of partitions than the rest.
@@ -52,6 +54,7 @@ async def ensure_topics(
         counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
         if len(set(counts.values())) > 1:
             raise TopicError(f"all topics must have the same number of partitions: {counts}")
+        return counts
     finally:
         await admin.close()
 

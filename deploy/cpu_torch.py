@@ -1,9 +1,9 @@
-"""Makes an installed torch one for CPUs, in the image's build: PyPI has it for x86-64 with CUDA only.
+"""Makes an installed torch one for CPUs: for x86-64, PyPI has it with CUDA only.
 
 NVIDIA's libraries (3 GB) are never called where there is no GPU, but the loader wants them. Each is
-replaced by one of the same name that has the functions which torch refers to; a call of any ends the
-process (SIGILL). The real runtime library, `libcudart`, stays: it is small, and it is what says that
-there is no GPU. Needs `nm`, `readelf`, `as` and `ld` (binutils).
+replaced by one of the same name that has the functions which torch refers to; a call of any ends
+the process (SIGILL). The real runtime library, `libcudart`, stays: it is small, and it is what says
+that there is no GPU. Needs `nm`, `readelf`, `as` and `ld` (binutils).
 
     python cpu_torch.py SITE-PACKAGES
 """

@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
 from streams.broker import Broker, Node
-from streams.processes import GatewayProcess, WorkerProcess
+from streams.processes import GatewayProcess
 from streams.settings import Settings
 from tests.deployment import compose
 
@@ -137,7 +137,6 @@ async def test_topics_are_on_every_node(compose_kafka: ComposeKafka) -> None:
     settings = settings_for("topics", compose_kafka)
     shown = dict(line.split("\t") for line in said("topics", **settings).splitlines())
     assert set(shown.values()) == {str(Settings().partitions)}
-    assert said("topics", **settings).splitlines() == [f"{k}\t{v}" for k, v in shown.items()]
     copies = await replicas(compose_kafka)
     assert {name: copies[name] for name in shown} == {
         name: [(3, 3)] * Settings().partitions for name in shown
@@ -171,13 +170,3 @@ def test_what_a_client_sends_is_taken_though_a_node_dies(
 def posted(http: httpx.Client, path: str, content_type: str, data: bytes) -> int:
     """What the gateway answers."""
     return http.post(path, headers={"Content-Type": content_type}, content=data).status_code
-
-
-def test_a_worker_needs_no_more_than_its_image_has(
-    compose_kafka: ComposeKafka, tmp_path: Path
-) -> None:
-    settings = settings_for("worker", compose_kafka) | {"TENOR_GROUP": "tenor-compose"}
-    worker = WorkerProcess.start(tmp_path / "worker.log", settings, command=(*IN_IMAGE, "worker"))
-    with worker.running():
-        assert "tenor_" in worker.get("metrics")
-    assert worker.process.returncode == 0

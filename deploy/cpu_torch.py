@@ -31,21 +31,25 @@ def main(site_packages: Path) -> None:
         SystemExit: this torch is not as those known.
     """
     folder = site_packages / "torch" / "lib"
-    for name in UNUSED:
-        (folder / name).unlink()
-    libraries = sorted(folder.glob("*.so"))
+    libraries = sorted(each for each in folder.glob("*.so") if each.name not in UNUSED)
     dynamic = _said("readelf", "--dynamic", "--version-info", "--wide", *libraries)
     needed = set(filter(LIBRARY.match, re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)))
     if not needed:
         raise SystemExit(f"{folder} needs nothing of NVIDIA: is it a torch for CPUs already?")
     wanted = _wanted(libraries)
+    # Which library has a function without a version is not said: each gets it.
+    plain = set(filter(FUNCTION.match, wanted[""]))
     for name in sorted(needed):
-        version = re.search(rf"File: {re.escape(name)} .*\n.* Name: (\S+)", dynamic)
-        # Which library has a function without a version is not said: each gets it.
-        functions = {each for each in wanted[""] if FUNCTION.match(each)}
-        if version:
-            functions |= wanted[version[1]]
-        _make(folder / name, functions, version[1] if version else name)
+        version = _version_of(name, dynamic)
+        _make(folder / name, plain | wanted.get(version, set()), version)
+    for name in UNUSED:
+        (folder / name).unlink()
+
+
+def _version_of(library: str, dynamic: str) -> str:
+    """The version that is asked of a library's functions; its name if none is."""
+    found = re.search(rf"File: {re.escape(library)} .*\n.* Name: (\S+)", dynamic)
+    return found[1] if found else library
 
 
 def _wanted(libraries: Sequence[Path]) -> dict[str, set[str]]:

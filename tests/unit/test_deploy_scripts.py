@@ -104,7 +104,7 @@ def assembled(path: Path, code: str) -> None:
 
 
 def linked(linker: str, library: Path, *parts: str | Path) -> None:
-    command = [linker, "-shared", "-soname", library.name, "-o", library, *parts]
+    command: list[str | Path] = [linker, "-shared", "-soname", library.name, "-o", library, *parts]
     subprocess.run(command, check=True)
 
 
@@ -118,7 +118,7 @@ def loaded(library: Path, call: str) -> int:
 def test_a_torch_without_nvidias_libraries_loads_and_never_calls_them(torch_like: Path) -> None:
     library = torch_like / "torch" / "lib" / "libtorch.so"
     assert loaded(library, "answer") == 1  # it cannot be loaded
-    command = [sys.executable, DEPLOY / "cpu_torch.py", torch_like]
+    command: list[str | Path] = [sys.executable, DEPLOY / "cpu_torch.py", torch_like]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert loaded(library, "answer") == 42
     assert loaded(library, "use") == -4  # SIGILL

@@ -21,6 +21,7 @@ from streams.cli_eval import matching, sentiment
 from streams.cli_gateway import gateway, gateway_settings, keys
 from streams.cli_report import report
 from streams.cli_search import match, search
+from streams.cli_topics import topics
 from streams.cli_train import train
 from streams.logs import log_to_stderr
 from streams.proving import SCENARIOS
@@ -293,6 +294,7 @@ main.add_command(match)
 main.add_command(report)
 main.add_command(gateway)
 main.add_command(keys)
+main.add_command(topics)
 
 
 @main.command()

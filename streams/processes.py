@@ -133,14 +133,21 @@ class GatewayProcess(TenorProcess):
     serving: int
 
     @classmethod
-    def start(cls, log: Path, settings: Mapping[str, str], *, port: int = 0) -> Self:
+    def start(
+        cls,
+        log: Path,
+        settings: Mapping[str, str],
+        *,
+        port: int = 0,
+        command: Sequence[str] = CLI,
+    ) -> Self:
         """Starts one on a port, or any that is free; else as a worker."""
         free, metrics = free_ports(2)
         ports = {
             "TENOR_GATEWAY_PORT": str(port or free),
             "TENOR_GATEWAY_METRICS_PORT": str(metrics),
         }
-        process = _start([*CLI, "gateway"], {**ports, **settings}, log)
+        process = _start([*command, "gateway"], {**ports, **settings}, log)
         return cls(process, metrics, log, port or free)
 
     @property

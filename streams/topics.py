@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import asdict
 
@@ -21,6 +22,8 @@ from streams.events import Topics
 from streams.rights import Right
 from streams.settings import Settings
 
+TRIES, TRY_AGAIN_S = 100, 0.1
+"""How long a broker may take to hear of a topic that another one has made."""
 _WEEK = str(7 * 24 * 3600 * 1000)
 
 
@@ -30,8 +33,10 @@ class TopicError(UserError):
 
 async def ensure_topics(
     brokers: Connection, settings: Settings, fields: Collection[str] | None = None
-) -> None:
+) -> dict[str, int]:
     """Creates missing topics, all or these fields of `Topics`; others keep their configuration.
+
+    Gives the number of partitions of each.
 
     Raises:
         TopicError: one could not be made, or has another number of partitions than the rest.
@@ -48,12 +53,24 @@ async def ensure_topics(
             response = await admin.create_topics(missing)
             for name, code, *_ in response.topic_errors:
                 _check_created(brokers, name, for_code(code))
-        described = await admin.describe_topics(list(names.values()))
-        counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
+        counts = await _counts(admin, names.values())
         if len(set(counts.values())) > 1:
             raise TopicError(f"all topics must have the same number of partitions: {counts}")
+        return counts
     finally:
         await admin.close()
+
+
+async def _counts(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, int]:
+    """The partitions of each topic, when the broker that answers has heard of all of them."""
+    for _ in range(TRIES):
+        described = await admin.describe_topics(list(names))
+        counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
+        if all(counts.values()):
+            return counts
+        await asyncio.sleep(TRY_AGAIN_S)
+    unknown = ", ".join(sorted(name for name, count in counts.items() if not count))
+    raise TopicError(f"Kafka has made topics, but its brokers do not know of {unknown}: try again")
 
 
 def _check_created(brokers: Connection, name: str, error: type[Exception]) -> None:

@@ -27,7 +27,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from models.gpu import Gpu
 from streams.health import Vitals
-from streams.results import CaptionFinal, Gap, Result, Silence
+from streams.results import RESULTS, CaptionFinal, Gap, Result, Silence
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _LONG = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
@@ -135,6 +135,9 @@ class Metrics(ProcessMetrics):
             buckets=_LONG,
             registry=registry,
         )
+        for type_ in RESULTS:
+            self.results.labels(type_)
+            self.end_to_end.labels(type_)
         self.audio_taken = Counter(
             "tenor_audio_taken_seconds", "Audio of channels that was heard", registry=registry
         )
@@ -143,7 +146,7 @@ class Metrics(ProcessMetrics):
         )
         self.audio_done = Counter(
             "tenor_audio_done_seconds",
-            "Audio, heard or lost, that is covered by a result: caption, silence, or a gap's reason",
+            "Audio, heard or lost, by what covers it: caption, silence, or why there is a gap",
             ["outcome"],
             registry=registry,
         )

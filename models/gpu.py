@@ -21,12 +21,12 @@ class Gpu:
             free, total = _cuda().mem_get_info(self.index)
         except RuntimeError:  # it is gone; who asks for figures must still get the others
             return math.nan
-        return total - free
+        return float(total - free)
 
     def busy(self) -> float:
         """Share of the last moments in which it worked; NaN if its driver does not tell."""
         try:
-            return _cuda().utilization(self.index) / 100
+            return float(_cuda().utilization(self.index)) / 100
         except Exception:  # whatever the driver's library has to say
             return math.nan
 

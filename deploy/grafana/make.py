@@ -1,4 +1,4 @@
-"""Writes Grafana's dashboards (schema 41, Grafana 11.6 and later) from `deploy.grafana.dashboards`.
+"""Writes Grafana's dashboards (schema 41, Grafana 11.6 and later) from `deploy.grafana.boards`.
 
 python -m deploy.grafana.make
 """
@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.grafana.dashboards import DASHBOARDS
+from deploy.grafana.boards import DASHBOARDS
 from deploy.grafana.panels import Dashboard, Panel
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
@@ -134,9 +134,13 @@ def _target(letter: str, legend: str, query: str) -> dict[str, Any]:
 
 def _field(panel: Panel) -> dict[str, Any]:
     bounds = (("yellow", panel.warn), ("red", panel.bad))
-    steps = [{"color": "green", "value": None}]
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     steps += [{"color": color, "value": bound} for color, bound in bounds if bound is not None]
-    field = {"unit": panel.unit, "min": 0, "thresholds": {"mode": "absolute", "steps": steps}}
+    field: dict[str, Any] = {
+        "unit": panel.unit,
+        "min": 0,
+        "thresholds": {"mode": "absolute", "steps": steps},
+    }
     if panel.kind == "timeseries":
         field["custom"] = {
             "fillOpacity": 40 if panel.stacked else 5,

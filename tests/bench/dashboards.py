@@ -23,13 +23,14 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from deploy.grafana.dashboards import DASHBOARDS
+from deploy.grafana.boards import DASHBOARDS
 from deploy.grafana.panels import Dashboard, Panel
 from streams.broker import Broker
 from streams.connection import Connection
 from streams.events import Topics
 from streams.processes import GatewayProcess, WorkerProcess
 from streams.replay import Script, load
+from streams.settings import Settings
 from tests.harness import Installation
 from tests.monitored import ROOT, Prometheus, prometheus, speak
 
@@ -37,6 +38,8 @@ DOCS: Final = ROOT / "docs"
 APART_S: Final = 12.0
 """Between the beginnings of two calls."""
 AFTER_S: Final = 15.0
+IDLE_AFTER_S: Final = str(Settings.model_fields["idle_after_s"].default)
+"""As users have it; tests wait longer."""
 STEP_S: Final = 2.0
 COLUMNS: Final = 3
 INK, BAD, WARN = "#1f2430", "#c4162a", "#e0a500"
@@ -49,7 +52,7 @@ async def run(calls: int, folder: Path) -> None:
     with Broker(folder / "kafka") as kafka:
         tenor = Installation(Connection(kafka.bootstrap), Topics.of("tenor."), "tenor.", folder)
         await tenor.make_topics()
-        worker = tenor.start_worker()
+        worker = tenor.start_worker(TENOR_IDLE_AFTER_S=IDLE_AFTER_S)
         gateway = GatewayProcess.start(folder / "gateway.log", tenor.settings)
         with gateway.running(), worker.running():
             await _watched(folder, worker, gateway, calls)
@@ -90,7 +93,7 @@ def draw(dashboard: Dashboard, watching: Prometheus, begin: float, end: float) -
         row = grid[number + bool(stats)].subgridspec(1, COLUMNS)
         for place, panel in enumerate(graphs[number * COLUMNS :][:COLUMNS]):
             _graph(figure.add_subplot(row[place]), panel, watching, begin, end)
-    figure.savefig(DOCS / f"{dashboard.name.replace('tenor', 'dashboard')}.png", dpi=80)
+    figure.savefig(DOCS / f"{dashboard.name.replace('tenor', 'dashboard')}.png", dpi=72)
     plt.close(figure)
 
 
@@ -110,7 +113,8 @@ def _graph(axes: Axes, panel: Panel, watching: Prometheus, begin: float, end: fl
         for name, query in panel.queries.items()
         for each in watching.course(query, begin, end, STEP_S)
     }
-    shown = {name: points for name, points in found.items() if points[0]}
+    # A series without its label is the 0 of what had not been counted yet.
+    shown = {name: points for name, points in found.items() if points[0] and "{{" not in name}
     if panel.stacked:
         times = max((x for x, _ in shown.values()), key=len)
         axes.stackplot(times, [_even(y, len(times)) for _, y in shown.values()], labels=shown)

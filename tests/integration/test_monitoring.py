@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from deploy.grafana.dashboards import DASHBOARDS
+from deploy.grafana.boards import DASHBOARDS
 from streams.events import EventType
 from streams.processes import GatewayProcess
 from streams.replay import load

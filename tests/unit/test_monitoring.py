@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from deploy.grafana import make
-from deploy.grafana.dashboards import DASHBOARDS
+from deploy.grafana.boards import DASHBOARDS
 from deploy.grafana.panels import Dashboard
 from models.gpu import Gpu
 from streams.gateway.metrics import GatewayMetrics

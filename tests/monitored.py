@@ -96,10 +96,13 @@ def prometheus(
     """One that watches these; ended afterwards."""
     (port,) = free_ports(1)
     listening = f"127.0.0.1:{port}"
-    targets = {"worker": workers, "gateway": gateways}
-    addresses = {job: [f"127.0.0.1:{p.port}" for p in group] for job, group in targets.items()}
+    targets = {
+        "worker": [f"127.0.0.1:{each.port}" for each in workers],
+        "gateway": [f"127.0.0.1:{each.port}" for each in gateways],
+        "prometheus": [listening],
+    }
     file = folder / "prometheus.yml"
-    file.write_text(yaml.safe_dump(configuration({**addresses, "prometheus": [listening]})))
+    file.write_text(yaml.safe_dump(configuration(targets)))
     program = tool("prometheus")
     assert program, MISSING
     with (folder / "prometheus.log").open("wb") as log:

@@ -207,15 +207,14 @@ SENTIMENT: Final = Dashboard(
         ),
         Panel(
             "How old is the oldest feature that is not done?",
-            "A feature waits for its window; windows wait for the slowest input of their session.",
+            "A feature is held until its windows are final and no match can need it: if an input of the"
+            " session says nothing of how far it is, up to the session's end.",
             {
                 "{{topic}}": 'topic:tenor_consumer_lag_seconds:max{topic="features"}'
                 " or on () vector(0)"
             },
             "s",
-            "TenorLagHigh",
-            warn=30,
-            bad=60,
+            "TenorLatencyBurnsFast",
         ),
         Panel(
             "How long does a judgement take?",

@@ -6,18 +6,20 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 ARGS ?=
 FUZZ_SECONDS ?= 45
+# What `make prometheus` unpacks.
+TOOLS := .cache/prometheus
 # Two processes; files that take long come first, as they do in the order of the folders.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
 export UV_HTTP_TIMEOUT = 300
 export UV_NO_PROGRESS = 1
 
-.PHONY: demo test check unit docs browser bench-faust demo-call fuzz clean
+.PHONY: demo test check unit docs browser prometheus bench-faust demo-call fuzz clean
 
 demo: $(VENV)/ready  ## play the demo call through a private Kafka, on a page and in the terminal
 	@exec $(BIN)/tenor demo $(ARGS)
 
-test: $(VENV)/ready browser check  ## everything: style, types, all tests on a real Kafka
+test: $(VENV)/ready browser prometheus check  ## everything: style, types, all tests on a real Kafka
 	$(BIN)/python -m pytest $(TOGETHER) $(ARGS)
 
 check: $(VENV)/ready  ## style and types
@@ -37,6 +39,16 @@ browser:  ## Chromium, in which the page is tested: Debian's, where we may insta
 		apt-get install -y -qq chromium > /dev/null 2>&1 \
 			|| { apt-get update -qq && apt-get install -y -qq chromium; } > /dev/null 2>&1 \
 			|| echo "could not: install chromium yourself, or the tests in a browser are skipped"; }
+
+prometheus:  ## Prometheus, with which its rules and the dashboards are tested: Debian's, only unpacked
+	@command -v promtool > /dev/null || [ -x $(TOOLS)/usr/bin/promtool ] || { \
+		echo "fetching prometheus with apt-get into $(TOOLS), to test what watches over Tenor .."; \
+		mkdir -p $(TOOLS) && cd $(TOOLS) \
+			&& { apt-get download -qq prometheus prometheus-alertmanager > /dev/null 2>&1 \
+				|| { apt-get update -qq && apt-get download -qq prometheus prometheus-alertmanager; } \
+					> /dev/null 2>&1; } \
+			&& for package in *.deb; do dpkg -x $$package . && rm $$package; done \
+			|| echo "could not: put promtool, prometheus and amtool on the PATH, or tests are skipped"; }
 
 bench-faust: $(VENV)/ready  ## what Faust does on this machine (minutes)
 	$(BIN)/python tests/bench/faust_facts.py $(ARGS)
@@ -60,4 +72,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 clean:  ## remove what the two commands made inside the checkout
-	rm -rf $(VENV) .run demo-results.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) .run demo-results.json .mypy_cache .ruff_cache .pytest_cache .hypothesis

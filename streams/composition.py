@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from models import fusion, registry
+from models import fusion, gpu, registry
 from models.base import SAMPLE_RATE, Floats, SpeechRecognizer, TextEncoder, Utterance
 from models.fusion import FusionModel, Item, Track
 from streams.agents.audio import Activity, AudioAgent, Hearing
@@ -58,6 +58,8 @@ class Workshop:
     def __post_init__(self) -> None:
         self._kind = registry.device(self.settings.device)
         registry.set_threads(self.settings.threads)
+        for each in gpu.present() if self._kind == "cuda" else ():
+            self.metrics.watch_gpu(each)
         self.decoders = ThreadPoolExecutor(self.settings.decoders, "decoder")
 
     def agents(self, names: Collection[str], means: Means) -> list[Agent]:

@@ -9,6 +9,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import (
@@ -16,16 +18,26 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from models.gpu import Gpu
 from streams.health import Vitals
+from streams.results import RESULTS, CaptionFinal, Gap, Result, Silence
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _LONG = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
+INPUTS: Final = ("audio", "text", "images", "features")
+"""Topics whose events agents take."""
+NEVER_CAME: Final = "no-audio"
+"""The reason of a gap that no audio came for."""
+GAPS: Final = (NEVER_CAME, "no-speech", "repetition", "recognition-failed", "detection-failed")
+_COVERS: Final = {CaptionFinal: "caption", Silence: "silence"}
 
 
 class ProcessMetrics:
@@ -40,6 +52,12 @@ class ProcessMetrics:
             buckets=_SHORT,
             registry=self.registry,
         )
+        self.ready = Gauge(
+            "tenor_ready", "1 while work can be done, as /readyz says", registry=self.registry
+        )
+        build = Info("tenor_build", "Which version this is", registry=self.registry)
+        build.info({"version": version("tenor")})
+        ProcessCollector(registry=self.registry)
 
     async def watch_event_loop(
         self, every_s: float = 0.1, woke: Callable[[float, float], None] = lambda now, late_s: None
@@ -66,6 +84,9 @@ class Metrics(ProcessMetrics):
             ["topic", "outcome"],
             registry=registry,
         )
+        for topic in INPUTS:  # from 0 on: Prometheus sees no increase to a series' first value
+            for outcome in ("taken", "deadletter"):
+                self.events.labels(topic, outcome)
         self.results = Counter(
             "tenor_results",
             "Results delivered, without provisional ones of windows",
@@ -114,6 +135,23 @@ class Metrics(ProcessMetrics):
             buckets=_LONG,
             registry=registry,
         )
+        for type_ in RESULTS:
+            self.results.labels(type_)
+            self.end_to_end.labels(type_)
+        self.audio_taken = Counter(
+            "tenor_audio_taken_seconds", "Audio of channels that was heard", registry=registry
+        )
+        self.audio_lost = Counter(
+            "tenor_audio_lost_seconds", "Audio of channels that never came", registry=registry
+        )
+        self.audio_done = Counter(
+            "tenor_audio_done_seconds",
+            "Audio, heard or lost, by what covers it: caption, silence, or why there is a gap",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("caption", "silence", *GAPS):
+            self.audio_done.labels(outcome)
         self.late = Counter(
             "tenor_late_events", "Features that missed their window", registry=registry
         )
@@ -147,7 +185,21 @@ class Metrics(ProcessMetrics):
         self.model_load = Gauge(
             "tenor_model_load_seconds", "Load time", ["model"], registry=registry
         )
-
+        self.gpu_memory_used = Gauge(
+            "tenor_gpu_memory_used_bytes",
+            "Memory of a GPU that is taken, by whomever",
+            ["gpu"],
+            registry=registry,
+        )
+        self.gpu_memory = Gauge(
+            "tenor_gpu_memory_bytes", "Memory of a GPU", ["gpu"], registry=registry
+        )
+        self.gpu_busy = Gauge(
+            "tenor_gpu_busy_ratio",
+            "Share of the last moments in which a GPU worked, for whomever",
+            ["gpu"],
+            registry=registry,
+        )
         self.model_errors = Counter(
             "tenor_model_errors", "Model calls that raised", ["model"], registry=registry
         )
@@ -174,6 +226,14 @@ class Metrics(ProcessMetrics):
         for wait in waits:
             self.queue_wait.labels(model).observe(wait)
 
+    def observe_audio(self, said: Result, lost_ms: int) -> None:
+        """A stretch of a channel is covered by `said`; of a speech or silence, so much was lost."""
+        assert isinstance(said, CaptionFinal | Silence | Gap)  # noqa: S101  (nothing else covers)
+        seconds = (said.end - said.start) / 1000
+        outcome = said.reason if isinstance(said, Gap) else _COVERS[type(said)]
+        self.audio_done.labels(outcome).inc(seconds)
+        self.audio_lost.inc(seconds if outcome == NEVER_CAME else lost_ms / 1000)
+
     def observe_failure(self, model: str) -> None:
         """A model call raised."""
         self.model_errors.labels(model).inc()
@@ -184,6 +244,12 @@ class Metrics(ProcessMetrics):
         shown.set_function(lambda: vitals.stalled_s(time.monotonic()))
         self.model_errors.labels(vitals.model)
 
+    def watch_gpu(self, gpu: Gpu) -> None:
+        """From now on, whoever looks sees how full and how busy it is."""
+        self.gpu_memory_used.labels(gpu.name).set_function(gpu.used_bytes)
+        self.gpu_memory.labels(gpu.name).set(gpu.bytes)
+        self.gpu_busy.labels(gpu.name).set_function(gpu.busy)
+
 
 async def serve(
     metrics: ProcessMetrics, host: str, port: int, not_ready: Callable[[], str]
@@ -192,6 +258,7 @@ async def serve(
 
     `not_ready` says why no work can be done now, or nothing.
     """
+    metrics.ready.set_function(lambda: float(not not_ready()))
 
     async def show_metrics(_: web.Request) -> web.Response:
         body = generate_latest(metrics.registry)

@@ -28,6 +28,7 @@ from streams.context import EARLIER_MS, Bias, Heard, bias
 from streams.delivery import Record
 from streams.events import Event, EventType, channel_names
 from streams.results import CaptionFinal, result_of
+from streams.segmenter import SAMPLE_RATE
 from streams.texts import Texts, Unassigned
 
 log = logging.getLogger(__name__)
@@ -193,6 +194,7 @@ class AudioSession(Session):
         if not speaker.track.offer(chunk):
             self._agent.metrics.events.labels("audio", "repeated").inc()
             return False
+        self._agent.metrics.audio_taken.inc(len(chunk.audio) / SAMPLE_RATE)
         self._marks.pop(name, None)
         self._speakers[name], self.over = speaker, False
         return True
@@ -264,6 +266,7 @@ class AudioSession(Session):
         """Delivers a piece, keeps where the next one begins, and acknowledges."""
         said = await leaving.said
         await self._agent.outbox.deliver([said.result])
+        self._agent.metrics.observe_audio(result_of(said.result[1]), leaving.piece.lost_ms)
         self._keep(said.result[1], leaving.offset)
         leaving.delivered.set()
         if said.voice and (feature := await said.voice):

@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from streams.gateway.problems import Kind
 from streams.metrics import ProcessMetrics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -36,6 +37,8 @@ class GatewayMetrics(ProcessMetrics):
         self.refused = Counter(
             "tenor_gateway_refused", "Problems that clients were told", ["kind"], registry=registry
         )
+        for kind in Kind:  # from 0 on: Prometheus sees no increase to a series' first value
+            self.refused.labels(kind.name.lower())
         self.live = Gauge(
             "tenor_gateway_live",
             "Sockets that send (ingest), and streams of results (read)",

@@ -103,8 +103,7 @@ class Judgement:
 
 @dataclass(slots=True)
 class Held:
-    """A feature in a window, its record that waits for it, and its trace; `refused`: as a dead letter
-    too."""
+    """A feature in a window, its record that waits, its trace; `refused`: as a dead letter too."""
 
     feature: Feature
     record: Record

@@ -97,7 +97,7 @@ def begin(
     begins a trace. `links` are other traces that led to it; repetitions and its own are left out.
     """
     parent = here() if parent is None else parent
-    if _tracer is None or (parent and not sampled(parent)):
+    if _tracer is None or not _recorded(parent):
         return Span(parent)
     recorded = _tracer.start(
         name,
@@ -136,14 +136,17 @@ def processing(
     event: Event, topic: str, partition: int, offset: int, group: str
 ) -> AbstractContextManager[Span]:
     """The span in which a consumer group takes an event, which was read at this place."""
-    about = _messaging("process", topic) | _place(partition, offset)
-    about["messaging.consumer.group.name"] = group
-    return span(f"process {topic}", "CONSUMER", parent=event.traceparent, attributes=about)
+    parent, about = event.traceparent, None
+    if _recorded(parent):
+        about = _messaging("process", topic) | _place(partition, offset)
+        about["messaging.consumer.group.name"] = group
+    return span(f"process {topic}", "CONSUMER", parent=parent, attributes=about)
 
 
 def sending(topic: str, parent: str | None = None) -> Span:
     """The span of a record that is sent to a topic, by its full name."""
-    about = _messaging("send", topic)
+    parent = here() if parent is None else parent
+    about = _messaging("send", topic) if _recorded(parent) else None
     return begin(f"send {topic}", "PRODUCER", parent=parent, attributes=about)
 
 
@@ -187,6 +190,11 @@ class Course:
             opened.end()
             self._own = opened.traceparent
         return self._own
+
+
+def _recorded(parent: str) -> bool:
+    """Whether a span with this parent may be recorded."""
+    return _tracer is not None and (not parent or sampled(parent))
 
 
 def sampled(traceparent: str) -> bool:

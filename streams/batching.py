@@ -17,6 +17,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from streams import tracing
 from streams.health import Vitals
 
 T = TypeVar("T")
@@ -28,11 +29,12 @@ RETRY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Generic[T]):
-    """An item in the queue; only items of one `bucket` may share a batch."""
+    """An item in the queue; only items of one `bucket` may share a batch. `trace` is its own."""
 
     item: T
     bucket: Hashable
     since: float
+    trace: str = ""
 
 
 def pack(queue: Sequence[Waiting[T]], largest: int) -> list[int]:
@@ -115,7 +117,8 @@ class Batcher(Generic[T, R]):
             names = (f"batcher-{self.name}-{i}" for i in range(self._most))
             self._workers = [asyncio.create_task(self._work(), name=name) for name in names]
         answer: asyncio.Future[R] = loop.create_future()
-        self._queue.append((Waiting(item, self._bucket(item), loop.time()), answer))
+        waiting = Waiting(item, self._bucket(item), loop.time(), tracing.here())
+        self._queue.append((waiting, answer))
         self._filled.set()
         return await answer
 
@@ -175,8 +178,9 @@ class Batcher(Generic[T, R]):
         clock = asyncio.get_running_loop().time
         started, items = clock(), [waiting.item for waiting, _ in batch]
         results = await self._call(items)
-        waits = [started - waiting.since for waiting, _ in batch]
-        self._observe(self.name, items, waits, clock() - started)
+        waits, seconds = [started - waiting.since for waiting, _ in batch], clock() - started
+        self._observe(self.name, items, waits, seconds)
+        tracing.called(self.name, [waiting.trace for waiting, _ in batch], waits, seconds)
         for (_, answer), result in zip(batch, results, strict=True):
             if not answer.done():
                 answer.set_result(result)

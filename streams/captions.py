@@ -40,8 +40,8 @@ class Chunk:
 
     `sequence` counts the channel's chunks one by one, if the producer does; `offset` and `stamp`
     are the record's in the log; `skip` samples before these were done before a restart, or if it
-    is negative, so many are lost before these; `source` is the caller's own. A `cut` has no audio,
-    and ends the piece that is under way.
+    is negative, so many are lost before these; `source` is the caller's own, and `trace` its trace.
+    A `cut` has no audio, and ends the piece that is under way.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Chunk:
     skip: int = 0
     source: object = None
     cut: bool = False
+    trace: str = ""
 
     @property
     def end(self) -> int:
@@ -73,6 +74,7 @@ class Part:
     sequence: int | None
     source: object
     lost: int = 0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,6 +234,11 @@ class Track:
         self._settled = (piece.until, piece.end, done[-1].sequence if done else before)
         return done
 
+    def parts(self, piece: Piece) -> list[Part]:
+        """The chunks that a piece is made of, as long as it has not been settled."""
+        start = piece.until - len(piece.audio)
+        return [part for part in self._parts if part.end > start and part.start < piece.until]
+
     def mark(self, otherwise: int, *, anew: bool = False) -> Mark:
         """Where a restart goes on; at the offset `otherwise` if no chunk waits here. A channel that
         has not begun yet begins anew."""
@@ -316,7 +323,7 @@ class Track:
         end, self._sequence = self.segmenter.position, chunk.sequence
         start = end - len(chunk.audio) - max(0, chunk.skip)
         where = (start, end, chunk.offset, chunk.stamp)
-        self._parts.append(Part(chunk.id, *where, chunk.sequence, chunk.source, lost))
+        self._parts.append(Part(chunk.id, *where, chunk.sequence, chunk.source, lost, chunk.trace))
 
     def _cut(self, cut: Chunk) -> None:
         """Ends the piece under way; as after a restart, what comes then begins at a whole ms."""
@@ -329,7 +336,7 @@ class Track:
         if self._sequence is not None and cut.sequence == self._sequence + 1:
             self._sequence = cut.sequence  # else the next chunk shows that something is missing
         where = (end, end, cut.offset, cut.stamp)
-        self._parts.append(Part(cut.id, *where, self._sequence, cut.source))
+        self._parts.append(Part(cut.id, *where, self._sequence, cut.source, trace=cut.trace))
         self._begin(self.now)
 
     def _begin(self, time: int) -> None:

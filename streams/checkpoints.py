@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams import codec
+from streams import codec, tracing
 from streams.connection import Connection
 from streams.events import JSON_TYPE, Event, EventType, Topics
 from streams.records import read_to, reader
@@ -179,4 +179,5 @@ def _event(key: str, time: int, state: State) -> Event:
         time=time,
         content_type=JSON_TYPE,
         data=json.dumps(state, separators=(",", ":")).encode(),
+        traceparent=tracing.here(),
     )

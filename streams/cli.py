@@ -76,9 +76,10 @@ def worker(agents: str) -> None:
     settings = settings_or_exit()
     log_to_stderr(settings.log_level)
     brokers = brokers_of(settings)
+    from streams.otlp import exported
     from streams.worker import Worker
 
-    with told_errors():
+    with told_errors(), exported("tenor-worker"):
         asyncio.run(Worker(settings, brokers, names).run())
 
 
@@ -96,13 +97,14 @@ def replay(paths: tuple[Path, ...], speed: float, session: str | None) -> None:
     """Play a folder with a script.json, or plain audio files, into the topics."""
     from streams import access, rights
     from streams.events import Topics
+    from streams.otlp import exported
     from streams.replay import load
     from streams.replay import replay as play
     from streams.topics import ensure_topics
 
     settings = settings_or_exit()
     session = session or f"replay-{uuid.uuid4().hex[:8]}"
-    with told_errors():
+    with told_errors(), exported("tenor-replay"):
         script = load(paths)
         brokers = brokers_of(settings)
 

@@ -36,8 +36,9 @@ def gateway(host: str | None, port: int | None) -> None:
     log_to_stderr(settings.log_level)
     brokers = brokers_of(settings)
     from streams.gateway.server import GatewayServer
+    from streams.otlp import exported
 
-    with told_errors():
+    with told_errors(), exported("tenor-gateway"):
         asyncio.run(GatewayServer(settings, own, brokers).run())
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from streams import codec
+from streams import codec, tracing
 from streams.connection import Connection
 from streams.deadletters import DeadLetterError, dead_letter
 from streams.events import Event, Topics
@@ -86,9 +86,7 @@ class KafkaOutbox:
     async def deliver(self, events: Iterable[tuple[str, Event]]) -> None:
         outgoing = list(events)
         with self._metrics.timed("deliver"):
-            await asyncio.gather(
-                *[await self._send(topic, *codec.encode(event)) for topic, event in outgoing]
-            )
+            await asyncio.gather(*[await self._publish(topic, event) for topic, event in outgoing])
         for topic, event in outgoing:
             if topic in ("recognition", "sentiment") and PROVISIONAL not in event.extensions:
                 self._metrics.results.labels(event.type).inc()
@@ -100,9 +98,19 @@ class KafkaOutbox:
             reason, message, self._names[record.topic], record.partition, record.offset
         )
         key, value, headers = dead_letter(record.key, record.value, record.headers, error)
-        await (await self._send("deadletters", key, value, headers, record.partition))
+        sending = tracing.sending(self._names["deadletters"])  # the letter is as it was received
+        sending.fail(reason)
+        sent = await self._send("deadletters", key, value, headers, record.partition)
+        sent.add_done_callback(sending.landed)
+        await sent
         self._metrics.dead_letters.labels(reason).inc()
         self._metrics.events.labels(record.topic, "deadletter").inc()
+
+    async def _publish(self, topic: str, event: Event) -> asyncio.Future[Any]:
+        traced, sending = tracing.publish(self._names[topic], event)
+        sent = await self._send(topic, *codec.encode(traced))
+        sent.add_done_callback(sending.landed)
+        return sent
 
     async def _send(
         self,

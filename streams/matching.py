@@ -23,7 +23,7 @@ SIDES: Final[Mapping[Modality, str]] = {Modality.MEANING: "text", Modality.IMAGE
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A text or a picture, by the id of its event or caption: when it was (ms, event time), and its
-    unit vector [width] in the common space."""
+    unit vector [width] in the common space. `trace` is the one that it is part of."""
 
     id: str
     modality: Modality
@@ -31,6 +31,7 @@ class Piece:
     start: int
     end: int
     vector: Floats = field(compare=False, repr=False)
+    trace: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

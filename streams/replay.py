@@ -10,13 +10,13 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from streams import codec
+from streams import codec, tracing
 from streams.agents import signals
 from streams.clock import now_ms
 from streams.connection import Connection
@@ -232,6 +232,7 @@ class Player:
         self._author = Author(session, start, inputs)
         self._sender = sender
         self._names: dict[str, str] = asdict(topics)
+        self._traces = tracing.Course(tracing.here())
         self._sent: list[asyncio.Future[Any]] = []
 
     async def play(self, moment: Moment) -> None:
@@ -249,9 +250,12 @@ class Player:
         await self.confirmed()
 
     async def send(self, sending: Sending) -> None:
-        key, value, headers = codec.encode(sending.event)
-        name = self._names[sending.topic]
-        self._sent.append(await self._sender.send(name, value, key, headers=headers))
+        name, trace = self._names[sending.topic], self._traces.at(round(sending.at * 1000))
+        event, span = tracing.publish(name, replace(sending.event, traceparent=trace))
+        key, value, headers = codec.encode(event)
+        sent = await self._sender.send(name, value, key, headers=headers)
+        sent.add_done_callback(span.landed)
+        self._sent.append(sent)
         if sending.event.type in MEDIA:
             self.counts[sending.topic] += 1
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.base import Transcript, Utterance
+from streams import tracing
 from streams.batching import Batcher, Waiting
 from streams.health import Vitals
 from streams.metrics import Metrics
@@ -186,7 +187,8 @@ class DecodeScheduler:
 
     async def final(self, session: str, utterance: Utterance, deadline: float) -> Transcript:
         """What was said in a whole utterance; raises what the recogniser raises for it alone."""
-        return await self._batcher.submit(Decode(utterance, session, True, deadline))
+        with tracing.span("decode final"):
+            return await self._batcher.submit(Decode(utterance, session, True, deadline))
 
     async def partial(
         self, session: str, utterance: Utterance, deadline: float
@@ -195,7 +197,8 @@ class DecodeScheduler:
         reason = "finals-only"
         if self.partials_every() is not None:
             try:
-                return await self._batcher.submit(Decode(utterance, session, False, deadline))
+                with tracing.span("decode partial"):
+                    return await self._batcher.submit(Decode(utterance, session, False, deadline))
             except _OutdatedError:
                 reason = "outdated"
         self._metrics.partials_skipped.labels(reason).inc()

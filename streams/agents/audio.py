@@ -17,7 +17,7 @@ from functools import partial
 from typing import ClassVar, Final
 
 from models.base import Floats
-from streams import media
+from streams import media, tracing
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Room, Session, place
 from streams.agents.speech import Recognition, Said, Speaker, floats
@@ -166,6 +166,7 @@ class AudioSession(Session):
                 event.sequence,
                 source=receipt,
                 cut=cut,
+                trace=tracing.here(),
             )
             try:
                 if self._offer(name, chunk):
@@ -256,15 +257,16 @@ class AudioSession(Session):
         while True:
             leaving = await self._leaving.get()
             try:
-                await self._deliver(leaving)
+                said = await leaving.said
+                with tracing.within(said.trace):
+                    await self._deliver(leaving, said)
             except Exception as error:
                 self._agent.fail(error)
                 raise
             self._leaving.task_done()
 
-    async def _deliver(self, leaving: Leaving) -> None:
+    async def _deliver(self, leaving: Leaving, said: Said) -> None:
         """Delivers a piece, keeps where the next one begins, and acknowledges."""
-        said = await leaving.said
         await self._agent.outbox.deliver([said.result])
         self._agent.metrics.observe_audio(result_of(said.result[1]), leaving.piece.lost_ms)
         self._keep(said.result[1], leaving.offset)

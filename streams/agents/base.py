@@ -13,18 +13,18 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from aiokafka.errors import KafkaError
 
 from models.base import ModelError
-from streams import codec
+from streams import codec, tracing
 from streams.checkpoints import Blank, Checkpoints, Ledger, State
 from streams.clock import now_ms
 from streams.delivery import Outbox, Record
-from streams.events import TYPES_OF_TOPIC, CodecError, Event, EventType
+from streams.events import TYPES_OF_TOPIC, CodecError, Event, EventType, Topics
 from streams.media import MediaError
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -107,6 +107,8 @@ class Lane:
         self.session = session
         self.queue: asyncio.Queue[tuple[Event, Record]] = asyncio.Queue()
         self.ticked = False
+        self.traceparent = ""
+        """Of the last event."""
         self._heard: dict[str, float] = {}
         self._born = clock()
         self._pending = 0
@@ -119,6 +121,7 @@ class Lane:
         if event.type is not EventType.TICK:
             self._heard[self._source(event)] = self._heard[""] = self._clock()
         self.ticked = False
+        self.traceparent = event.traceparent
         self._pending += 1
         self.queue.put_nowait((event, record))
 
@@ -171,6 +174,7 @@ class Agent(ABC):
         self.clock = means.clock
         self.now = means.now
         self._means = means
+        self._names: dict[str, str] = asdict(Topics.of(means.settings.topic_prefix))
         self._room = Room(means.settings.queue_bytes)
         self._lanes: dict[tuple[int, str], Lane] = {}
         self._claims: dict[int, asyncio.Task[Ledger]] = {}
@@ -240,7 +244,8 @@ class Agent(ABC):
                     continue
                 if tick := lane.session.tick(lane.silent_s):
                     lane.ticked = True
-                    ticks.append((self.inputs[0], tick))
+                    traced = replace(tick, traceparent=lane.traceparent)
+                    ticks.append((self.inputs[0], traced))
                 elif lane.session.over:
                     await self._forget(key)
             await self.outbox.deliver(ticks)
@@ -319,6 +324,11 @@ class Agent(ABC):
             return self.open(partition, session, None)
 
     async def _take(self, lane: Lane, event: Event, record: Record) -> None:
+        where = self._names[record.topic], record.partition, record.offset
+        with tracing.processing(event, *where, f"{self.settings.group}-{self.name}"):
+            await self._answer(lane, event, record)
+
+    async def _answer(self, lane: Lane, event: Event, record: Record) -> None:
         try:
             await lane.session.take(event, record)
             self.metrics.events.labels(record.topic, "taken").inc()

@@ -39,11 +39,8 @@ class ImageSession(SparseSession):
         result = _result(event, content, agent.encoder)
         features = _features(event, content, agent.encoder, agent.face_encoder)
         return [
-            ("recognition", result_event(result, source=SOURCE, traceparent=event.traceparent)),
-            *(
-                ("features", feature.to_event(source=SOURCE, traceparent=event.traceparent))
-                for feature in features
-            ),
+            ("recognition", result_event(result, source=SOURCE)),
+            *(("features", feature.to_event(source=SOURCE)) for feature in features),
         ]
 
 

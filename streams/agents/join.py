@@ -13,10 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from models.base import Encoder
+from streams import tracing
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Session, place
 from streams.batching import Batcher
@@ -100,10 +103,11 @@ class Judgement:
 
 @dataclass(slots=True)
 class Held:
-    """A feature in a window, and its record that waits for it; `refused`: as a dead letter too."""
+    """A feature in a window, its record that waits, its trace; `refused`: as a dead letter too."""
 
     feature: Feature
     record: Record
+    trace: str = ""
     refused: bool = False
 
 
@@ -171,18 +175,19 @@ class JoinSession(Session):
 
     async def _deliver(self, outcome: Outcome) -> None:
         """Delivers what came of a step, keeps how far the session is, and acknowledges."""
-        results: list[Result] = []
+        said: list[Event] = []
         for window in outcome.closed:
             try:
-                results += await self._judge(window)
+                with _tracing(window):
+                    said += _events(await self._judge(window))
             except Exception as error:  # the rest of the session goes on
                 await self._give_up(window, f"{type(error).__name__} in {place(error)}")
         self._courses.settle(self._windows.settled)
         self._tracks.settle(self._windows.settled)
         self._captions += sum(item.payload.feature.kind == "caption" for item in outcome.done)
         if outcome.ended and self._courses.settled:
-            results.append(self._summary())
-        await self._send(results)
+            said += _events([self._summary()])
+        await self._send(said)
         if outcome.ended:
             self._courses, self._tracks, self._captions = Courses(), Tracks(), 0
         await self._agent.checkpoint(self._partition, self._id, self._state())
@@ -192,15 +197,16 @@ class JoinSession(Session):
         """Delivers provisional results; what goes wrong with them is told by the final ones."""
         for window in windows:
             try:
-                results, _ = await self._opinions(window)
+                with _tracing(window):
+                    results, _ = await self._opinions(window)
+                    said = _events(results)
             except Exception as error:
                 log.warning("no provisional result: %s in %s", type(error).__name__, place(error))
             else:
-                await self._send(results)
+                await self._send(said)
 
-    async def _send(self, results: Iterable[Result]) -> None:
-        events = [("sentiment", result_event(result, source=SOURCE)) for result in results]
-        await self._agent.outbox.deliver(events)
+    async def _send(self, events: Iterable[Event]) -> None:
+        await self._agent.outbox.deliver([("sentiment", event) for event in events])
 
     async def _give_up(self, window: Window, why: str) -> None:
         log.error("fusion failed: %s", why)
@@ -332,7 +338,7 @@ class JoinAgent(Agent):
             end=feature.end,
             evidence=feature.evidence if words else "",
             expects=feature.expects,
-            payload=Held(feature, record),
+            payload=Held(feature, record, tracing.here()),
         )
 
     def check(self, feature: Feature) -> None:
@@ -368,6 +374,19 @@ def source_of(feature: Feature) -> str:
     if feature.modality in (Modality.IMAGE, Modality.FACE):
         return "images"
     return f"audio/{feature.channel}" if feature.kind == "utterance" else "text"
+
+
+def _tracing(window: Window) -> AbstractContextManager[tracing.Span]:
+    """What is said of a window continues the trace of the feature that came last, and links those
+    of the others."""
+    *others, last = [item.payload.trace for item in sorted(window.items, key=attrgetter("offset"))]
+    about = {"tenor.window.features": len(window.items), "tenor.window.final": window.final}
+    return tracing.span("window", parent=last, links=others, attributes=about)
+
+
+def _events(results: Iterable[Result]) -> list[Event]:
+    """Results on their way, as part of what is being worked on."""
+    return [result_event(each, source=SOURCE, traceparent=tracing.here()) for each in results]
 
 
 def _evidence(feature: Feature, weight: float) -> Evidence:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from models.base import Encoder
+from streams import tracing
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Session
 from streams.agents.join import PATIENCE, source_of
@@ -84,7 +85,7 @@ class MatchSession(Session):
         outcome = windows.step(step)
         taken = isinstance(step, Item) and not (outcome.late or outcome.repeated)
         if isinstance(step, Item) and taken and (piece := step.payload.piece):
-            await self._deliver(self._matcher.add(piece), event.traceparent)
+            await self._deliver(self._matcher.add(piece))
         if outcome.repeated and (record.offset <= windows.covered or not windows.alive):
             record.acknowledge()
         elif not taken:
@@ -109,11 +110,15 @@ class MatchSession(Session):
         known = self._windows.sources.quiet
         return settings.expire_after_s if known else PATIENCE * settings.expire_after_s
 
-    async def _deliver(self, pairs: list[Pair], traceparent: str) -> None:
-        results = (self._agent.match(self._id, pair) for pair in pairs)
-        events = [result_event(each, source=SOURCE, traceparent=traceparent) for each in results]
-        if events:
+    async def _deliver(self, pairs: list[Pair]) -> None:
+        if events := [self._event(pair) for pair in pairs]:
             await self._agent.outbox.deliver([("recognition", event) for event in events])
+
+    def _event(self, pair: Pair) -> Event:
+        """A match continues the trace of the piece that came last, and links the other's."""
+        with tracing.span("match", links=[pair.text.trace, pair.image.trace]) as span:
+            match = self._agent.match(self._id, pair)
+            return result_event(match, source=SOURCE, traceparent=span.traceparent)
 
     async def _let_go(self, outcome: Outcome) -> None:
         """Keeps how far the session is, and acknowledges what is not needed any more."""
@@ -188,6 +193,7 @@ class MatchAgent(Agent):
             start=feature.start,
             end=feature.end,
             vector=await self._space.place.submit((side, feature.vector)),
+            trace=tracing.here(),
         )
 
     def _knows(self, feature: Feature, side: str) -> bool:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from models.base import Encoder, Floats, Transcript, Utterance
+from streams import tracing
 from streams.agents.base import place
 from streams.agreement import LiveCaption
 from streams.batching import Batcher
@@ -64,10 +65,12 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a piece leads to: its result, and a voice feature under way; None if it failed."""
+    """What a piece leads to: its result, and a voice feature under way; None if it failed. `trace`
+    is the one that both are part of."""
 
     result: Outgoing
     voice: asyncio.Task[Outgoing | None] | None = None
+    trace: str = ""
 
 
 @dataclass(slots=True)
@@ -104,6 +107,11 @@ class Speaker:
 
     def look(self) -> None:
         """Asks, if it is time, for a partial caption of the utterance under way or its final."""
+        begins = self.track.begins
+        with tracing.within(begins.trace if begins else tracing.here()):
+            self._look()
+
+    def _look(self) -> None:
         segmenter = self.track.segmenter
         every = self.recognition.decoder.partials_every()
         if not segmenter.speaking or every is None:
@@ -125,7 +133,8 @@ class Speaker:
         if early and (early.start, early.end) != (piece.until - len(piece.audio), piece.until):
             early.transcript.cancel()
             early = None
-        return self._spawn(self._say(piece, early))
+        traces = [part.trace for part in self.track.parts(piece)]
+        return self._spawn(self._account_for(piece, early, traces or [tracing.here()]))
 
     def forget(self, piece: Piece) -> None:
         """Drops what was kept for a piece that has been delivered."""
@@ -195,6 +204,12 @@ class Speaker:
             words=live.shown,
         )
         return _result(partial)
+
+    async def _account_for(self, piece: Piece, early: Early | None, traces: Sequence[str]) -> Said:
+        """Says a piece as part of the trace of the chunk in which it begins; others are linked."""
+        about = {"tenor.audio.ms": piece.end - piece.start, "tenor.audio.lost_ms": piece.lost_ms}
+        with tracing.span(piece.kind, parent=traces[0], links=traces, attributes=about) as span:
+            return replace(await self._say(piece, early), trace=span.traceparent)
 
     async def _say(self, piece: Piece, early: Early | None) -> Said:
         span: dict[str, Any] = {

@@ -82,8 +82,7 @@ class TextSession(SparseSession):
                 evidence=event.id,
                 kind=kind,
             )
-            traced = made.to_event(source=SOURCE, traceparent=event.traceparent)
-            outgoing.append(("features", traced))
+            outgoing.append(("features", made.to_event(source=SOURCE)))
         return outgoing
 
 

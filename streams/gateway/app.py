@@ -119,7 +119,13 @@ def _middleware(parts: Parts) -> list[Middleware]:
         Cors,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
+        allow_headers=[
+            "Authorization",
+            "X-API-Key",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            "traceparent",
+        ],
         expose_headers=["Retry-After"],
     )
     edge = Middleware(Edge, gate=parts.gate, metrics=parts.metrics)

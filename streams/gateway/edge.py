@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from streams import codec, tracing
 from streams.gateway.gate import Gate
 from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.problems import MEDIA_TYPE, Kind, Problem
@@ -55,7 +56,8 @@ class Edge:
         answer = _Answer(receive, send)
         try:
             self._gate.check_origin(HTTPConnection(scope))
-            await self._app(scope, answer.receive, answer.send)
+            with tracing.within(_traceparent(scope)):
+                await self._app(scope, answer.receive, answer.send)
         except (ClientDisconnect, WebSocketDisconnect):
             pass
         except Problem as problem:
@@ -137,6 +139,12 @@ class _Answer:
     def _start(self, status: int) -> None:
         self.status = status
         self.seconds = time.perf_counter() - self._begun
+
+
+def _traceparent(scope: Scope) -> str:
+    """The trace that the client is in, if it says so."""
+    found = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return codec.valid_traceparent(found[0].decode("latin-1")) if len(found) == 1 else ""
 
 
 def _route(scope: Scope) -> str:

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from streams import codec, media
+from streams import codec, media, tracing
 from streams.agents import signals
 from streams.clock import now_ms
 from streams.connection import Connection
@@ -224,19 +224,24 @@ class Ingest:
             with suppress(Problem):  # its own client is told
                 await line.close()
             line.end(Problem(Kind.CONFLICT, "the session was ended"))
-        accepted = await asyncio.gather(*(self._accept(topic, ends[topic]) for topic in INPUTS))
+        with tracing.span("end session"):
+            accepted = await asyncio.gather(*(self._accept(topic, ends[topic]) for topic in INPUTS))
         return tuple(accepted)
 
     async def send(self, topic: str, event: Event) -> Future:
         """On its way; the future is done when Kafka has confirmed it."""
         self._check(event)
-        key, value, headers = codec.encode(event)
+        traced, sending = tracing.publish(self._names[topic], event)
+        key, value, headers = codec.encode(traced)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(CONFIRM_S):
                 future = await self._sender.send(self._names[topic], value, key, headers=headers)
-        except (KafkaError, TimeoutError):
+        except (KafkaError, TimeoutError) as error:
+            sending.fail(type(error).__name__)
+            sending.end()
             raise unconfirmed() from None
+        future.add_done_callback(sending.landed)
         future.add_done_callback(lambda done: self._count(done, topic, len(value), began))
         return future
 

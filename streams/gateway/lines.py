@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
+from streams import tracing
 from streams.clock import now_ms
 from streams.events import Event, EventType, event_id
 from streams.gateway.problems import Kind, Problem
@@ -56,6 +58,7 @@ class Line:
         self._send = send
         self._now = now
         self._cutter = Cutter(format, sequence)
+        self._traces = tracing.Course(tracing.here())
         self._flying: deque[tuple[Future, int, int]] = deque()
         self._known = max(known, sequence)
         self._confirmed = (self._known, self._known * CHUNK_MS)
@@ -122,7 +125,9 @@ class Line:
                     continue
                 await self._room()
                 assert self.start is not None  # noqa: S101  (there was a sample)
-                future = await self._send("audio", self.event(chunk, self.start))
+                traceparent = self._traces.at(chunk.begin_ms)
+                event = replace(self.event(chunk, self.start), traceparent=traceparent)
+                future = await self._send("audio", event)
                 self._flying.append((future, chunk.sequence + 1, chunk.end_ms))
                 future.add_done_callback(self._landed)
                 self._reached(self.start + chunk.end_ms)

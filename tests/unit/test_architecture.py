@@ -88,6 +88,7 @@ ONLY_IN = {
     "silero_vad": {"models/"},
     "fastapi": {"streams/gateway/"},
     "uvicorn": {"streams/gateway/"},
+    "opentelemetry": {"streams/tracing.py", "streams/otlp.py"},
     "av": {"streams/gateway/decoding.py"},  # where FFmpeg's memory is bounded
 }
 

@@ -20,6 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.parser import text_string_to_metric_families
 
 from streams.health import Vitals
 
@@ -183,6 +184,15 @@ class Metrics(ProcessMetrics):
         shown = self.model_stalled.labels(vitals.model)
         shown.set_function(lambda: vitals.stalled_s(time.monotonic()))
         self.model_errors.labels(vitals.model)
+
+
+def read_metrics(exported: str) -> dict[str, float]:
+    """The values of Prometheus' text format, by `name/label value/..`, labels by their names."""
+    return {
+        "/".join([sample.name, *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(exported)
+        for sample in family.samples
+    }
 
 
 async def serve(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streams.loading.accounts import Accounts, lost
@@ -158,4 +159,5 @@ def _counts(of: Mapping[str, Any]) -> str:
 
 
 def _said(run: Mapping[str, Any]) -> str:
-    return "[green]held" if run["held"] else f"[red]not held[/red] ({'; '.join(run['why_not'])})"
+    why = escape("; ".join(run["why_not"]))
+    return "[green]held" if run["held"] else f"[red]not held[/red] ({why})"

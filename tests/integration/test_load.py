@@ -31,16 +31,12 @@ async def test_a_load_is_played_whole_and_measured(
     said: list[str] = []
     found = await play(order, 1, at, load([demo_call]), said.append)
     losses = found["losses"]
-    assert losses["audio"] == {
-        "sent_ms": 32_000, "missing_ms": 0, "doubled_ms": 0, "lost_ms": 0, "gap_ms": {}
-    }  # fmt: skip
+    assert losses["audio"].pop("sent_ms") == 32_000
+    assert not any(losses["audio"].values())
     assert (losses["windows"]["missing"], losses["windows"]["doubled"]) == (0, 0)
     assert losses["windows"]["received"] >= 3
-    assert [losses[n] for n in ("captions_missing", "summaries_missing", "dead_letters")] == [
-        0,
-        0,
-        {},
-    ]
+    assert (losses["captions_missing"], losses["summaries_missing"]) == (0, 0)
+    assert losses["dead_letters"] == {}
     assert found["events_in"]["audio"] == 160
     assert set(found["latency_s"]) == set(KINDS)
     for kind in ("final", "sentiment", "sentiment_after_words", "session", "word_stable"):

@@ -1,8 +1,8 @@
-"""Calls of `tenor load` are made as promised, what is lost is told, and latencies are what they say."""
+"""Calls of `tenor load` are made as promised, and what is lost or late is told."""
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,7 +55,7 @@ def test_calls_begin_where_nobody_speaks_and_each_at_another_time_and_place(
     calls = [list(islice(made.call(n, conversation), 200)) for n in range(made.sessions)]
     assert not any(call[0].loud for call in calls)
     assert len({made.begins_ms(n) for n in range(made.sessions)}) > 15
-    assert all(one != other for one, other in zip(calls, calls[1:], strict=False))
+    assert all(one != other for one, other in pairwise(calls))
 
 
 def test_every_channel_has_a_chunk_in_every_step_and_everything_is_in_order(

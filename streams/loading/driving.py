@@ -78,18 +78,20 @@ def driver(task: Task) -> Iterator[Driver]:
     """A driver that is ready. Raises LoadError."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_drive, args=(task, theirs), daemon=True)
-    process.start()
-    theirs.close()
+    process = spawn.Process(target=_drive, args=(theirs,), daemon=True)
     try:
+        process.start()
+        theirs.close()
+        ours.send(task)  # not as an argument: half of one, if we are interrupted, is told as error
         if not ours.poll(READY_S):
             raise LoadError(f"the producer was not ready after {READY_S:g} s")
         _received(ours)
         assert process.pid  # noqa: S101  (it has been started)
         yield Driver(process.pid, ours)
     finally:
-        process.kill()
-        process.join()
+        if process.pid:
+            process.kill()
+            process.join()
 
 
 def _received(pipe: Pipe) -> Any:  # noqa: ANN401  (what was sent)
@@ -102,10 +104,14 @@ def _received(pipe: Pipe) -> Any:  # noqa: ANN401  (what was sent)
     return received
 
 
-def _drive(task: Task, parent: Pipe) -> None:
+def _drive(parent: Pipe) -> None:
     """In the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
     die_with_parent()()
+    try:
+        task = parent.recv()
+    except EOFError:
+        return
     try:
         parent.send(asyncio.run(_send_all(task, parent)))
     except Exception as error:  # whatever it is, the parent has to say it

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from streams.loading.latencies import KINDS
 from streams.loading.machine import PARTS
 from streams.loading.playing import Order, Place, play
@@ -31,8 +33,8 @@ async def test_a_load_is_played_whole_and_measured(
     said: list[str] = []
     found = await play(order, 1, at, load([demo_call]), said.append)
     losses = found["losses"]
-    assert losses["audio"].pop("sent_ms") == 32_000
-    assert not any(losses["audio"].values())
+    assert losses["audio"]["sent_ms"] == 32_000
+    assert not any(losses["audio"][name] for name in ("missing_ms", "doubled_ms", "lost_ms"))
     assert (losses["windows"]["missing"], losses["windows"]["doubled"]) == (0, 0)
     assert losses["windows"]["received"] >= 3
     assert (losses["captions_missing"], losses["summaries_missing"]) == (0, 0)
@@ -68,3 +70,25 @@ def test_where_nobody_works_everything_is_missing(
     assert run["losses"]["summaries_missing"] == 2
     assert "48000 ms of audio missing" in run["why_not"]
     assert "48000 ms of audio missing" in done.stderr
+
+
+def test_nothing_is_left_when_it_is_interrupted(demo_call: Path, tmp_path: Path) -> None:
+    load_ = subprocess.Popen(
+        [sys.executable, "-m", "streams.cli", "load", "--private", "--folder", str(demo_call)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert load_.stderr is not None
+    while "calls for" not in load_.stderr.readline():
+        assert load_.poll() is None
+    process = psutil.Process(load_.pid)
+    psutil.wait_procs([process], timeout=5)  # Kafka and the producer run, the worker starts
+    children = process.children(recursive=True)
+    load_.terminate()
+    _, errors = load_.communicate(timeout=120)
+    assert (load_.returncode, "Traceback" in errors) == (130, False), errors
+    assert "stopped" in errors
+    assert len(children) >= 2
+    assert not psutil.wait_procs(children, timeout=10)[1]

@@ -112,6 +112,11 @@ class Broker:
         }
         return {**plain, "TENOR_BROKERS": self.bootstrap}
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process.pid for process in self._processes.values()]
+
     def start(self, *, timeout_s: float = 60.0) -> None:
         """Formats new data folders, starts every node, and returns when all of them answer.
 

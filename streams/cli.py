@@ -19,6 +19,7 @@ from streams.cli_common import brokers_of, settings_or_exit, told_errors
 from streams.cli_deadletters import deadletters
 from streams.cli_eval import matching, sentiment
 from streams.cli_gateway import gateway, gateway_settings, keys
+from streams.cli_load import load
 from streams.cli_report import report
 from streams.cli_search import match, search
 from streams.cli_topics import topics
@@ -297,6 +298,7 @@ main.add_command(report)
 main.add_command(gateway)
 main.add_command(keys)
 main.add_command(topics)
+main.add_command(load)
 
 
 @main.command()
@@ -342,14 +344,16 @@ def prove(
     as_json: bool,
 ) -> None:
     """Kill, freeze and starve workers and brokers: are the final results still the same?"""
+    from streams import replay as replaying
     from streams.proving import run as proving
     from streams.proving.report import print_rows
-    from streams.replay import load
 
     chosen = [name for name in SCENARIOS if name in names or "all" in names]
     order = proving.Order(chosen, sessions, seconds_per_session, seed, patience, keep)
     with told_errors():
-        rows = proving.prove(order, load([folder]), lambda line: click.echo(line, err=True))
+        rows = proving.prove(
+            order, replaying.load([folder]), lambda line: click.echo(line, err=True)
+        )
     if rows is None:
         click.echo("stopped; everything that was started has been ended", err=True)
         sys.exit(130)

@@ -13,6 +13,7 @@ import numpy as np
 from models import fusion, gpu, registry
 from models.base import SAMPLE_RATE, Floats, SpeechRecognizer, TextEncoder, Utterance
 from models.fusion import FusionModel, Item, Track
+from streams import threads
 from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
 from streams.agents.images import ImageAgent
@@ -49,8 +50,8 @@ class Workshop:
     metrics: Metrics
     say: Callable[[str], None] = lambda text: None
     texts: Texts = field(default_factory=FixedTexts)
-    device: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "device"))
-    light: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "light"))
+    device: ThreadPoolExecutor = field(default_factory=lambda: threads.executor(1, "device"))
+    light: ThreadPoolExecutor = field(default_factory=lambda: threads.executor(1, "light"))
     batchers: list[Batcher[Any, Any] | DecodeScheduler] = field(default_factory=list)
     decoders: ThreadPoolExecutor = field(init=False)
     _kind: str = field(init=False)
@@ -60,7 +61,7 @@ class Workshop:
         registry.set_threads(self.settings.threads)
         for each in gpu.present() if self._kind == "cuda" else ():
             self.metrics.watch_gpu(each)
-        self.decoders = ThreadPoolExecutor(self.settings.decoders, "decoder")
+        self.decoders = threads.executor(self.settings.decoders, "decoder")
 
     def agents(self, names: Collection[str], means: Means) -> list[Agent]:
         """The agents of these names, with their models loaded; blocks for seconds."""
@@ -206,7 +207,8 @@ class Workshop:
 
     def _load(self, name: str, load: Callable[[], M]) -> M:
         started = time.perf_counter()
-        model = load()
+        with threads.named(name):
+            model = load()
         seconds = time.perf_counter() - started
         self.metrics.model_load.labels(name).set(seconds)
         self.say(f"model {name} loaded in {seconds:.1f} s")

@@ -24,6 +24,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.parser import text_string_to_metric_families
 
 from models.gpu import Gpu
 from streams.health import Vitals
@@ -249,6 +250,15 @@ class Metrics(ProcessMetrics):
         self.gpu_memory_used.labels(gpu.name).set_function(gpu.used_bytes)
         self.gpu_memory.labels(gpu.name).set(gpu.bytes)
         self.gpu_busy.labels(gpu.name).set_function(gpu.busy)
+
+
+def read_metrics(exported: str) -> dict[str, float]:
+    """The values of Prometheus' text format, by `name/label value/..`, labels by their names."""
+    return {
+        "/".join([sample.name, *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(exported)
+        for sample in family.samples
+    }
 
 
 async def serve(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,12 +169,7 @@ def sendings(script: Script, session: str, start: int) -> Iterator[Sending]:
     """All that a producer sends of a session that begins at `start` (ms): the moments of the
     script, every second how far chat and pictures are, and the ends."""
     author = Author(session, start, script.inputs)
-    second = start // 1000 + 1
-    for moment in script.moments:
-        while start + moment.at * 1000 > second * 1000:
-            yield from author.progress(second * 1000)
-            second += 1
-        yield author.moment(moment)
+    yield from author.play(script.moments)
     yield from author.end(script.seconds)
 
 
@@ -202,6 +197,15 @@ class Author:
             data=moment.data,
         )
         return Sending(moment.at, moment.topic, event)
+
+    def play(self, moments: Iterable[Moment]) -> Iterator[Sending]:
+        """Moments in order of their time, and every second how far chat and pictures are."""
+        second = self._start // 1000 + 1
+        for moment in moments:
+            while self._start + moment.at * 1000 > second * 1000:
+                yield from self.progress(second * 1000)
+                second += 1
+            yield self.moment(moment)
 
     def progress(self, time_: int) -> Iterator[Sending]:
         """Says that chat and pictures up to this event time (ms) have been sent."""

@@ -137,14 +137,16 @@ def word_error_rate(
     return round(float(jiwer.wer(said, heard)), 4)
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """The 50th and 95th, by the nearest rank."""
+def percentiles(
+    values: Sequence[float], percents: Sequence[int] = (50, 95)
+) -> dict[str, float | None]:
+    """The 50th and 95th, or others, by the nearest rank."""
     ranked = sorted(values)
     if not ranked:
-        return {"p50": None, "p95": None}
+        return dict.fromkeys((f"p{percent}" for percent in percents), None)
     return {
-        name: round(ranked[math.ceil(percent * len(ranked) / 100) - 1], 3)
-        for name, percent in (("p50", 50), ("p95", 95))
+        f"p{percent}": round(ranked[math.ceil(percent * len(ranked) / 100) - 1], 3)
+        for percent in percents
     }
 
 

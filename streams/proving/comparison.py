@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.events import Event, EventType
+from streams.loading.accounts import coverage
 
 Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""
@@ -141,19 +142,16 @@ def match_letters(
 def uncovered(finals: Finals, session: str, channel: str, start: int, end: int) -> int:
     """How many ms of [start, end) of a channel are in no, or in more than one, final caption,
     silence or gap; 1 ms at the end is allowed for rounding."""
-    spans = sorted(
+    spans = [
         (result["start"], result["end"])
         for said in finals.results.values()
         if (said.session, said.channel) == (session, channel)
         and said.type in (EventType.CAPTION_FINAL, EventType.CAPTION_SILENCE, EventType.CAPTION_GAP)
         for result in [json.loads(said.content)]
-    )
-    wrong, place = 0, start
-    for first, last in spans:
-        wrong += abs(first - place)
-        place = last
-    missed = abs(end - place)
-    return wrong + (missed if missed > 1 else 0)
+    ]
+    wrong = sum(coverage(spans, (start, end)))
+    last = max((last for _, last in spans), default=start)
+    return wrong - 1 if abs(end - last) == 1 else wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,11 @@ class Fleet:
         for slot in self._slots:
             slot.worker.kill()
 
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """Those that run now."""
+        return [slot.worker for slot in self._slots]
+
     async def start(self, count: int) -> None:
         """Starts so many workers and waits until they work. Raises ProcessError."""
         self.grow(count)

@@ -7,12 +7,10 @@ seconds; results, deliveries and samples have them from one clock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from streams.evaluation import (
     TAIL_MS,
@@ -84,15 +82,6 @@ class Run:
     window: Span
     lines: Sequence[Line]
     samples: Sequence[Sample]
-
-
-def read_metrics(exported: str) -> dict[str, float]:
-    """The values of Prometheus' text format, by `name/label value/..`, labels by their names."""
-    return {
-        "/".join([sample.name, *sample.labels.values()]): sample.value
-        for family in text_string_to_metric_families(exported)
-        for sample in family.samples
-    }
 
 
 def figures(run: Run) -> dict[str, Any]:
@@ -255,17 +244,3 @@ def _accounts(lines: Sequence[Line]) -> dict[str, Any]:
         covered, gap = covered + recognised, gap + lost
     fed = sum(line.fed_ms for line in lines)
     return {"covered_ms": covered, "gap_ms": gap, "fed_ms": fed, "gaps": dict(gaps)}
-
-
-def search(sustains: Callable[[int], bool], first: int) -> int:
-    """The largest number that is sustained, to a tenth: doubled until it is not, then bisected."""
-    most, too_many = 0, first
-    while sustains(too_many):
-        most, too_many = too_many, 2 * too_many
-    while too_many - most > max(1, most // 10):
-        middle = (most + too_many) // 2
-        if sustains(middle):
-            most = middle
-        else:
-            too_many = middle
-    return most

@@ -73,14 +73,15 @@ from streams.clock import now_ms
 from streams.connection import Connection
 from streams.delivery import Record, producer
 from streams.events import Topics
+from streams.loading.search import most_held
 from streams.local import Captioner, LocalOutbox, listener
 from streams.media import Pcm
-from streams.metrics import Metrics
+from streams.metrics import Metrics, read_metrics
 from streams.replay import Moment, Player
 from streams.results import result_of
 from streams.settings import Settings
 from streams.watch import Received, follow
-from tests.bench.capacity import CHUNK_MS, Line, Run, Sample, figures, read_metrics, search
+from tests.bench.capacity import CHUNK_MS, Line, Run, Sample, figures
 from tests.bench.talk import paced, phrases, talk
 from tests.harness import Installation
 
@@ -344,7 +345,7 @@ def measure_all(
         return bool(runs[-1]["sustained"])
 
     if sessions == "search":
-        return search(sustains, FIRST), runs
+        return most_held(sustains, FIRST), runs
     return int(sessions) * sustains(int(sessions)), runs
 
 

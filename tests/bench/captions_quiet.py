@@ -55,12 +55,11 @@ from streams.evaluation import common
 from streams.events import Event
 from streams.local import BEGINNING, Captioner, Delivery, LocalError, LocalOutbox, listener
 from streams.media import Pcm
-from streams.metrics import Metrics
+from streams.metrics import Metrics, read_metrics
 from streams.replay import Moment
 from streams.results import CaptionFinal, CaptionPartial, Gap, Result
 from streams.segmenter import FRAME, SAMPLE_RATE
 from streams.settings import Settings
-from tests.bench.capacity import read_metrics
 from tests.bench.noises import coloured, sounds
 from tests.bench.talk import CHUNK, chunk_at, paced, phrases
 
@@ -70,7 +69,7 @@ SHARED: Final = 32
 """Sessions that come and go before memory is measured."""
 DECODES: Final = ("tenor_batch_size_sum/speech-partial", "tenor_batch_size_sum/speech-final")
 TAKEN: Final = "tenor_events_total/taken/audio"
-"""As `capacity.read_metrics` names them: utterances decoded, events taken."""
+"""As `streams.metrics.read_metrics` names them: utterances decoded, events taken."""
 IDLE_S: Final = 18
 """Longer than the 128 chunks that a channel remembers, and in the midst of a silent segment."""
 TALK_S: Final = 10

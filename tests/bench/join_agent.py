@@ -27,13 +27,13 @@ from streams.connection import Connection
 from streams.delivery import producer
 from streams.events import Event, EventType, Topics
 from streams.features import Feature, Modality
+from streams.metrics import read_metrics
 from streams.processes import WorkerProcess
 from streams.records import read_to
 from streams.settings import Settings
 from streams.watermark import INPUTS
 from streams.windows import Ended, Item, Progress, Rules, SessionWindows
 from streams.windows import Event as Step
-from tests.bench.capacity import read_metrics
 from tests.bench.join_load import BEGIN_MS, TURN, call_event, round_robin
 from tests.harness import Installation
 

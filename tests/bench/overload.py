@@ -52,11 +52,11 @@ from streams.connection import Connection
 from streams.deadletters import error_of
 from streams.delivery import producer
 from streams.events import EventType, Topics
+from streams.metrics import read_metrics
 from streams.processes import WorkerProcess
 from streams.replay import Script, load, sendings
 from streams.results import CaptionFinal, Gap, Silence, result_of
 from streams.settings import Settings
-from tests.bench.capacity import read_metrics
 from tests.harness import Installation
 
 DEMO: Final = Path(__file__).parents[2] / "demo" / "call"

@@ -13,9 +13,9 @@ import pytest
 
 from streams.connection import Connection
 from streams.events import EventType, Topics
+from streams.metrics import read_metrics
 from streams.processes import WorkerProcess
 from streams.replay import Script, load, replay
-from tests.bench.capacity import read_metrics
 from tests.harness import Installation, events, eventually
 
 Admit = Callable[[], "Ward"]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from streams.media import Pcm
+from streams.metrics import read_metrics
 from streams.results import CaptionFinal, Gap, Silence, Word
-from tests.bench.capacity import Line, Run, Sample, figures, means, quantile, read_metrics, search
+from tests.bench.capacity import Line, Run, Sample, figures, means, quantile
 from tests.bench.noises import KINDS, sounds
 from tests.bench.talk import CHUNK, SHARE, divided, talk
 
@@ -128,15 +129,3 @@ def test_a_quantile_is_the_upper_bound_of_its_bucket() -> None:
     samples = [Sample(0, first, {}, {}), Sample(1, last, {}, {})]
     assert quantile(Run((0, 1), [], samples), f"{name}/", 0.45) == 0.1
     assert quantile(Run((0, 1), [], samples), f"{name}/", 0.9) == 0.5
-
-
-@pytest.mark.parametrize("most", [0, 1, 2, 3, 7, 8])
-def test_the_search_finds_the_most_that_is_sustained(most: int) -> None:
-    asked: list[int] = []
-
-    def sustains(count: int) -> bool:
-        asked.append(count)
-        return count <= most
-
-    assert search(sustains, 2) == most
-    assert len(asked) == len(set(asked))

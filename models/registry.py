@@ -130,15 +130,18 @@ def device(wanted: str) -> str:
 
 
 def set_threads(count: int) -> None:
-    """Let torch and OpenCV use `count` threads per operation, in this whole process.
+    """Let torch and OpenCV use `count` threads per operation, in this whole process, numpy one.
 
-    Speech recognition on CTranslate2 has its own threads (`load_speech(threads=...)`).
+    What is left to numpy is too small to be shared: dividing it doubles what it costs. Speech
+    recognition on CTranslate2 has its own threads (`load_speech(threads=...)`).
     """
     import cv2
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
+    threadpool_limits(1, user_api="blas")
 
 
 def load_speech(
@@ -170,7 +173,7 @@ def load_vad(uri: str = VOICE_ACTIVITY) -> VoiceActivityDetector:
     """Silero VAD for 16 kHz, on the CPU: it is too small to gain from another device."""
     from models.vad import SileroVad
 
-    return SileroVad(resolve(uri))
+    return SileroVad.load(resolve(uri))
 
 
 def load_voice(uri: str = VOICE, device: str = "cpu") -> VoiceEncoder:

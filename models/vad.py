@@ -1,60 +1,157 @@
 """Silero voice activity detection at 16 kHz as an explicit state machine, batched over streams.
 
-The published weights in a torch module of our own: the convolutions see all frames of all streams
-at once and only the LSTM goes frame by frame, inside one call.
+The published weights, applied as products of matrices: all frames of all streams go through each
+convolution in one product. Only the LSTM goes frame by frame, and there a call of numpy costs a
+fraction of one of torch.
 
 Silero VAD, version 6: github.com/snakers4/silero-vad.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from safetensors.numpy import load_file
+from torch import Tensor
+from torch.nn.functional import pad
 
 from models.base import Floats, ModelError
 
 FRAME = 512
 """Samples per probability: 32 ms."""
 _CONTEXT = 64
-_WIDTH = 128
+_SEEN = _CONTEXT + FRAME
+_WINDOW = 256
+_HOP = 128
 _BINS = 129
+_WIDTH = 128
 _STATE = 2 * _WIDTH + _CONTEXT
 
+SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
+    "stft_conv.weight": (2 * _BINS, 1, _WINDOW),
+    "conv1.weight": (128, _BINS, 3),
+    "conv1.bias": (128,),
+    "conv2.weight": (64, 128, 3),
+    "conv2.bias": (64,),
+    "conv3.weight": (64, 64, 3),
+    "conv3.bias": (64,),
+    "conv4.weight": (_WIDTH, 64, 3),
+    "conv4.bias": (_WIDTH,),
+    "lstm_cell.weight_ih": (4 * _WIDTH, _WIDTH),
+    "lstm_cell.weight_hh": (4 * _WIDTH, _WIDTH),
+    "lstm_cell.bias_ih": (4 * _WIDTH,),
+    "lstm_cell.bias_hh": (4 * _WIDTH,),
+    "final_conv.weight": (1, _WIDTH, 1),
+    "final_conv.bias": (1,),
+}
+"""The parameters in their order."""
 
-class Network(nn.Module):
-    """Magnitudes of a short-time Fourier transform, four convolutions, one LSTM, one output."""
+_LEAST_ROWS: Final = 4
+"""In a smaller product than that, rows are rounded otherwise."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stft_conv = nn.Conv1d(1, 2 * _BINS, kernel_size=256, stride=128, bias=False)
-        self.conv1 = nn.Conv1d(_BINS, 128, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv1d(128, 64, kernel_size=3, stride=2, padding=1)
-        self.conv3 = nn.Conv1d(64, 64, kernel_size=3, stride=2, padding=1)
-        self.conv4 = nn.Conv1d(64, _WIDTH, kernel_size=3, padding=1)
-        self.lstm = nn.LSTM(_WIDTH, _WIDTH)
-        self.final_conv = nn.Conv1d(_WIDTH, 1, kernel_size=1)
 
-    def features(self, frames: Tensor) -> Tensor:
-        """[n, 64 + 512] samples, each frame after the end of the one before, to [n, 128]."""
-        padded = pad(frames, (0, _CONTEXT), mode="reflect")
-        real, imaginary = torch.split(self.stft_conv(padded[:, None]), _BINS, dim=1)
-        x = torch.sqrt(real**2 + imaginary**2)  # [n, 129, 4]
-        for convolution in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = relu(convolution(x))
-        return x[..., 0]
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """Of width 3 over `places` with a zero on either side: the product of [taps * channels in,
+    channels out] with what each place that is kept sees. Where one is kept, it sees them all."""
 
-    def probabilities(self, hidden: Tensor) -> Tensor:
+    weight: Tensor
+    bias: Tensor
+    places: int
+    stride: int
+
+    @classmethod
+    def of(cls, weight: Floats, bias: Floats, places: int, stride: int) -> Convolution:
+        """From [channels out, channels in, 3]."""
+        seen = weight[..., 1 : 1 + places] if places <= stride else weight
+        taps = seen.transpose(2, 1, 0).reshape(-1, len(weight)).copy()
+        return cls(torch.from_numpy(taps), torch.from_numpy(bias), places, stride)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[n, places * channels in] to [n, places kept * channels out]."""
+        n, wide = x.shape
+        if self.places > self.stride:
+            x, each = pad(x, (wide // self.places,) * 2), wide // self.places
+            kept = (n, self.places // self.stride, 3 * each)
+            x = x.as_strided(kept, (wide + 2 * each, self.stride * each, 1))
+            x = x.reshape(-1, 3 * each)
+        return torch.addmm(self.bias, x, self.weight).relu_().view(n, -1)
+
+
+class Network:
+    """Magnitudes of a short-time Fourier transform, four convolutions, one LSTM, one output.
+
+    Made of the parameters in `SHAPES`; others are a ValueError.
+    """
+
+    def __init__(self, parameters: Mapping[str, Floats]) -> None:
+        if {name: value.shape for name, value in parameters.items()} != SHAPES:
+            raise ValueError("other parameters than those of the network")
+        p = {name: np.asarray(value, np.float32) for name, value in parameters.items()}
+        self._waves = torch.from_numpy(p["stft_conv.weight"][:, 0].T.copy())
+        self._layers = [
+            Convolution.of(p[f"conv{number}.weight"], p[f"conv{number}.bias"], places, stride)
+            for number, places, stride in ((1, 4, 1), (2, 4, 2), (3, 2, 2), (4, 1, 1))
+        ]
+        # Three of the four gates are sigmoids, and sigmoid(x) is (tanh(x / 2) + 1) / 2.
+        halves = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), _WIDTH)
+        self._gates = torch.from_numpy(p["lstm_cell.weight_ih"].T * halves)
+        bias = (p["lstm_cell.bias_ih"] + p["lstm_cell.bias_hh"]) * halves
+        self._gates_bias = torch.from_numpy(bias)
+        self._recurrent = (p["lstm_cell.weight_hh"].T * halves).copy()
+        self._output = p["final_conv.weight"][0, :, 0].astype(np.float64)
+        self._output_bias = p["final_conv.bias"].astype(np.float64)
+
+    @torch.inference_mode()
+    def gates(self, frames: Floats) -> Floats:
+        """[n, 64 + 512] samples, each frame after the end of the one before, to what each adds to
+        the gates of the LSTM, [n, 512]."""
+        x = self._magnitudes(torch.from_numpy(_mirrored(frames)))
+        for convolution in self._layers:
+            x = convolution(x)
+        gates: Floats = torch.addmm(self._gates_bias, x, self._gates).numpy()
+        return gates[: len(frames)]
+
+    def _magnitudes(self, rows: Tensor) -> Tensor:
+        """[n, 640] samples to [n, 4 * 129], of four windows."""
+        windows = rows.unfold(1, _WINDOW, _HOP).reshape(-1, _WINDOW)
+        power = (windows @ self._waves).square_()
+        return (power[:, :_BINS] + power[:, _BINS:]).sqrt_().view(len(rows), -1)
+
+    def remember(
+        self, gates: Floats, counts: Sequence[int], memory: Floats
+    ) -> tuple[Floats, Floats]:
+        """LSTM over the streams that lie behind each other in `gates`, so many frames of each, the
+        longest first: its outputs [n, 128], and the memory [streams, 256] after."""
+        hidden, cell = memory[:, :_WIDTH].copy(), memory[:, _WIDTH:].copy()
+        starts = np.cumsum([0, *counts[:-1]])
+        outputs = np.empty((len(gates), _WIDTH), np.float32)
+        for step in range(counts[0]):
+            n = sum(count > step for count in counts)
+            rows = starts[:n] + step
+            # A product for each stream: one for all would be rounded as the company has it.
+            x = (hidden[:n, None] @ self._recurrent)[:, 0]
+            x += gates[rows]
+            np.tanh(x, out=x)
+            let_in, keep, new, show = (x[:, i : i + _WIDTH] for i in range(0, x.shape[1], _WIDTH))
+            now = cell[:n]
+            now *= keep + 1
+            now += (let_in + 1) * new
+            now /= 2
+            hidden[:n] = outputs[rows] = (show + 1) * np.tanh(now) / 2
+        return outputs, np.concatenate([hidden, cell], axis=1)
+
+    def probabilities(self, outputs: Floats) -> Floats:
         """[n, 128] to [n]; in float64, whose rounding does not show in the float32 returned."""
-        weight = self.get_parameter("final_conv.weight")[0, :, 0].double()
-        bias = self.get_parameter("final_conv.bias").double()
-        return torch.sigmoid(relu(hidden).double() @ weight + bias).float()
+        x = np.maximum(outputs, 0).astype(np.float64) @ self._output + self._output_bias
+        return (1 / (1 + np.exp(-x))).astype(np.float32)
 
 
 class SileroVad:
@@ -62,23 +159,20 @@ class SileroVad:
 
     frame = FRAME
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @classmethod
+    def load(cls, weights: Path) -> SileroVad:
+        """Raises ModelError if the file holds something else."""
         try:
-            state = load_file(weights)
-            self._network = Network().eval()
-            self._network.load_state_dict(
-                {
-                    name.replace("lstm_cell.", "lstm.") + _suffix(name): w
-                    for name, w in state.items()
-                }
-            )
-        except (SafetensorError, RuntimeError) as error:
+            return cls(Network(load_file(weights)))
+        except (SafetensorError, ValueError) as error:
             raise ModelError(f"{weights} is not Silero VAD at 16 kHz: {error}") from error
 
     def initial(self) -> Floats:
         return np.zeros(_STATE, np.float32)
 
-    @torch.inference_mode()
     def step(
         self, states: Sequence[Floats], audio: Sequence[Floats]
     ) -> tuple[list[Floats], list[Floats]]:
@@ -92,50 +186,33 @@ class SileroVad:
         heard: list[Floats] = [np.zeros(0, np.float32) for _ in audio]
         active = [i for i, piece in enumerate(audio) if len(piece)]
         if active:
+            active.sort(key=lambda i: -len(audio[i]))
             stepped = self._step([states[i] for i in active], [audio[i] for i in active])
             for i, state, probabilities in zip(active, *stepped, strict=True):
                 after[i], heard[i] = state, probabilities
         return after, heard
 
     def _step(self, states: list[Floats], audio: list[Floats]) -> tuple[list[Floats], list[Floats]]:
-        framed = [_frames(state, piece) for state, piece in zip(states, audio, strict=True)]
-        counts = [len(frames) for frames in framed]
-        # One frame twice: what is alone in a batch is rounded otherwise than in company.
-        seen = self._network.features(torch.cat([*framed, framed[0][:1]]))
-        features = torch.split(seen[:-1], counts)
-        memory = torch.from_numpy(np.stack(states))[:, : 2 * _WIDTH]
-        hidden, memory = self._remember(features, memory)
-        spoken = torch.split(self._network.probabilities(torch.cat(hidden)), counts)
+        counts = [len(piece) // FRAME for piece in audio]
+        memory = np.stack(states)[:, : 2 * _WIDTH]
+        gates = self._network.gates(np.concatenate(list(map(_frames, states, audio))))
+        outputs, memory = self._network.remember(gates, counts, memory)
         ends = np.stack([piece[-_CONTEXT:] for piece in audio])
-        after = np.concatenate([memory.numpy(), ends], axis=1).astype(np.float32)
-        return list(after), [probabilities.numpy() for probabilities in spoken]
-
-    def _remember(self, features: Sequence[Tensor], memory: Tensor) -> tuple[list[Tensor], Tensor]:
-        """LSTM over streams of different lengths: outputs of each, and the memory [n, 256] after.
-
-        All run together to the end of the shortest, the rest to the end of the next, and so on.
-        torch's packed sequences would do it in one call, but with the rounding of the batch.
-        """
-        outputs: list[list[Tensor]] = [[] for _ in features]
-        memory = memory.clone()
-        start = 0
-        for end in sorted({len(stream) for stream in features}):
-            rows = [i for i, stream in enumerate(features) if len(stream) >= end]
-            company = [*rows, rows[0]]
-            x = torch.stack([features[i][start:end] for i in company], dim=1)
-            h, c = torch.split(memory[company][None], _WIDTH, dim=2)
-            out, state = self._network.lstm(x, (h.contiguous(), c.contiguous()))
-            memory[rows] = torch.cat(state, dim=2)[0, :-1]
-            for row, i in enumerate(rows):
-                outputs[i].append(out[:, row])
-            start = end
-        return [torch.cat(pieces) for pieces in outputs], memory
+        after = np.concatenate([memory, ends], axis=1).astype(np.float32)
+        heard = np.split(self._network.probabilities(outputs), np.cumsum(counts[:-1]))
+        return list(after), heard
 
 
-def _frames(state: Floats, piece: Floats) -> Tensor:
-    samples = np.concatenate([state[-_CONTEXT:], piece]).astype(np.float32, copy=False)
-    return torch.from_numpy(samples).unfold(0, _CONTEXT + FRAME, FRAME)
+def _frames(state: Floats, piece: Floats) -> Floats:
+    """[n, 64 + 512]: each frame after the end of the one before."""
+    samples = np.concatenate([state[-_CONTEXT:], piece])
+    return sliding_window_view(samples, _SEEN)[::FRAME]
 
 
-def _suffix(name: str) -> str:
-    return "_l0" if name.startswith("lstm_cell.") else ""
+def _mirrored(frames: Floats) -> Floats:
+    """[n, 576] to [n, 640]: the end of each goes on as its mirror image. Of few, zeros follow."""
+    n = len(frames)
+    rows = np.zeros((max(_LEAST_ROWS, n), _SEEN + _CONTEXT), np.float32)
+    rows[:n, :_SEEN] = frames
+    rows[:n, _SEEN:] = frames[:, -2 : -2 - _CONTEXT : -1]
+    return rows

@@ -92,6 +92,11 @@ def decode_audio(content_type: str, data: bytes, limits: Limits) -> Pcm:
     return resample(np.ascontiguousarray(frames.T), rate)
 
 
+def is_raw(content_type: str) -> bool:
+    """Whether a chunk is samples without a header, that no library has to take apart."""
+    return _content_type(content_type)[0] in RAW
+
+
 def resample(samples: Pcm, rate: int) -> Pcm:
     """int16 [channels, n] at `rate` Hz to int16 at 16 kHz; edges go on as a line.
 

@@ -23,6 +23,7 @@ from streams.media import (
     Pcm,
     decode_audio,
     decode_image,
+    is_raw,
 )
 
 LIMITS = Limits()
@@ -323,3 +324,19 @@ def test_the_fuzz_seeds_are_good() -> None:
             assert decode_audio(content_type, data, LIMITS).shape == (1, 320)
         else:
             assert decode_image(content_type, data, LIMITS).shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "raw"),
+    [
+        ("audio/L16;rate=16000", True),
+        ("Audio/PCMU; rate=8000", True),
+        ("audio/pcma", True),
+        ("audio/wav", False),
+        ("audio/flac", False),
+        ("audio/ogg", False),
+        ("audio/l16x", False),
+    ],
+)
+def test_what_is_raw(content_type: str, raw: bool) -> None:
+    assert is_raw(content_type) is raw

@@ -11,6 +11,7 @@ import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -58,22 +59,24 @@ class Recognizer(ABC):
         embeddings, labels = self._look(images)
         vectors = normalize(embeddings.float(), dim=1).cpu().numpy()
         return [
-            ImageContent(np.asarray(vector, dtype=np.float32), named, self._faces_of(image))
-            for vector, named, image in zip(vectors, labels, images, strict=True)
+            ImageContent(np.asarray(vector, dtype=np.float32), named, faces)
+            for vector, named, faces in zip(vectors, labels, self._faces_of(images), strict=True)
         ]
 
-    def _faces_of(self, image: Pixels) -> tuple[Face, ...]:
-        """All faces, the `READ_FACES` largest with what they express."""
-        faces = self._faces.detect(image)
+    def _faces_of(self, images: Sequence[Pixels]) -> list[tuple[Face, ...]]:
+        """All faces of each picture, the `READ_FACES` largest with what they express: the network
+        reads those of all pictures together."""
+        found = [self._faces.detect(image) for image in images]
         if self._expressions is None:
-            return faces
-        largest, others = faces[:READ_FACES], faces[READ_FACES:]
-        vectors, probabilities = self._expressions.look([face_pixels(image, f) for f in largest])
-        read = [
+            return found
+        chosen = [(image, face) for image, faces in zip(images, found, strict=True)
+                  for face in faces[:READ_FACES]]
+        looked = zip(*self._expressions.look([face_pixels(*each) for each in chosen]), strict=True)
+        read = (
             replace(face, expression=_expression(likely), embedding=vector)
-            for face, vector, likely in zip(largest, vectors, probabilities, strict=True)
-        ]
-        return (*read, *others)
+            for (_, face), (vector, likely) in zip(chosen, looked, strict=True)
+        )
+        return [(*islice(read, len(faces[:READ_FACES])), *faces[READ_FACES:]) for faces in found]
 
     @abstractmethod
     def _look(self, images: Sequence[Pixels]) -> tuple[Tensor, list[tuple[Label, ...]]]:

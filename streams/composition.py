@@ -40,7 +40,7 @@ BLACK: Final = np.zeros((64, 64, 3), np.uint8)
 class Workshop:
     """Loads models and puts each behind a batcher on the thread that owns its device.
 
-    `device` runs what is heavy, `light` the small models that always run on the CPU, so that
+    `device` runs what is heavy, warmed up where it is a GPU, `light` the small models that always run on the CPU, so that
     voice activity need not wait for a recognition that is under way, and `decoders` the recogniser
     where that runs on the CPU too. `texts` are the typed texts of the sessions.
     """
@@ -123,6 +123,7 @@ class Workshop:
             partial_s=settings.partial_ms / 1000,
             control=[Utterance(HUSH)],
         )
+        self._warm(speech.transcribe, self.device, Utterance(HUSH))
         self.batchers.append(scheduler)
         return scheduler
 
@@ -231,8 +232,16 @@ class Workshop:
             control=[control],
             failed=self.metrics.observe_failure,
         )
+        self._warm(run, executor, control)
         self.batchers.append(batcher)
         return batcher
+
+    def _warm(
+        self, run: Callable[[list[T]], object], executor: ThreadPoolExecutor, control: T
+    ) -> None:
+        """A GPU's first call loads its kernels, for seconds: before a session waits for it."""
+        if self._kind != "cpu" and executor is self.device:
+            executor.submit(run, [control]).result()
 
 
 def _window(question: Question) -> fusion.Window:

@@ -126,9 +126,7 @@ def log_mel_on(
     """The same, made on a device and left there."""
     missing = round(context * SAMPLE_RATE) - len(audio)
     waveform = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
-    mel: torch.Tensor = log_mel_spectrogram(
-        waveform, n_mels=n_mels, padding=missing, device=device
-    )
+    mel: torch.Tensor = log_mel_spectrogram(waveform, n_mels=n_mels, padding=missing, device=device)
     return mel
 
 

@@ -150,7 +150,8 @@ class TorchWhisper:
 
     def _said(self, utterance: Utterance, result: DecodingResult) -> Said:
         tokenizer = tokenizer_for(self._vocabulary, result.language)
-        return Said(tokenizer, result.tokens, mel_frames(utterance.audio) // 2)
+        tokens = [token for token in result.tokens if token < tokenizer.eot]  # no times and marks
+        return Said(tokenizer, tokens, mel_frames(utterance.audio) // 2)
 
 
 def _transcript(
@@ -158,7 +159,7 @@ def _transcript(
 ) -> Transcript:
     return transcript(
         said.tokenizer,
-        result.tokens,
+        said.tokens,
         words,
         utterance.audio,
         language=result.language,

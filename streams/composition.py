@@ -11,7 +11,15 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from models import fusion, registry
-from models.base import SAMPLE_RATE, Floats, SpeechRecognizer, TextEncoder, Utterance
+from models.base import (
+    SAMPLE_RATE,
+    Floats,
+    ImageContent,
+    Pixels,
+    SpeechRecognizer,
+    TextEncoder,
+    Utterance,
+)
 from models.fusion import FusionModel, Item, Track
 from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
@@ -40,9 +48,10 @@ BLACK: Final = np.zeros((64, 64, 3), np.uint8)
 class Workshop:
     """Loads models and puts each behind a batcher on the thread that owns its device.
 
-    `device` runs what is heavy, warmed up where it is a GPU, `light` the small models that always run on the CPU, so that
+    `device` runs what is heavy, `light` the small models that always run on the CPU, so that
     voice activity need not wait for a recognition that is under way, and `decoders` the recogniser
-    where that runs on the CPU too. `texts` are the typed texts of the sessions.
+    where that runs on the CPU too; where not, the search for faces. `texts` are the typed texts of
+    the sessions.
     """
 
     settings: Settings
@@ -150,12 +159,21 @@ class Workshop:
                 settings.image_model, self._kind, expression=settings.expression_model
             ),
         )
-        return ImageAgent(
-            means,
-            self._batcher("image", self._apart(images.recognize), self.device, control=BLACK),
-            images.encoder,
-            images.face_encoder,
+        finding = self._batcher(
+            "faces",
+            lambda batch: [images.find(image) for image in batch],
+            self.device if self._kind == "cpu" else self.decoders,
+            wait_s=0.0,
+            control=BLACK,
         )
+        describing = self._batcher(
+            "image", self._apart(images.describe), self.device, control=(BLACK, ())
+        )
+
+        async def recognize(image: Pixels) -> ImageContent:
+            return await describing.submit((image, await finding.submit(image)))
+
+        return ImageAgent(means, recognize, images.encoder, images.face_encoder)
 
     def _join(self, means: Means) -> Agent:
         model = self._load(

@@ -149,7 +149,17 @@ class ImageRecognizer(Protocol):
     encoder: Encoder
     face_encoder: Encoder | None
 
-    def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]: ...
+    def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]:
+        """Both of the following."""
+        ...
+
+    def find(self, image: Pixels) -> tuple[Face, ...]:
+        """Faces, not yet read, on the CPU: it may go on while a GPU is at the rest."""
+        ...
+
+    def describe(self, images: Sequence[tuple[Pixels, tuple[Face, ...]]]) -> list[ImageContent]:
+        """All that is recognised in pictures with the faces found in them."""
+        ...
 
 
 class VoiceActivityDetector(Protocol):

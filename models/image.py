@@ -11,6 +11,7 @@ import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ READ_FACES = 8
 NAMES = Path(__file__).parent / "weights" / "imagenet_labels.txt"
 """Of ImageNet's classes, in their order: the first synonym of each synset (WordNet 3.0)."""
 
+Found = tuple[Pixels, tuple[Face, ...]]
+"""A picture and the faces found in it."""
+
 
 class Recognizer(ABC):
     """What all kinds share: batches, faces, the way from arrays to `ImageContent`.
@@ -47,33 +51,43 @@ class Recognizer(ABC):
 
     def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]:
         """One content per picture (uint8 RGB [height, width, 3]), in order."""
+        return self.describe([(image, self.find(image)) for image in images])
+
+    def find(self, image: Pixels) -> tuple[Face, ...]:
+        """Its faces, largest first; what they express is not yet read. One thread at a time."""
+        return self._faces.detect(image)
+
+    def describe(self, images: Sequence[Found]) -> list[ImageContent]:
+        """One content per picture with its faces, in order."""
         return [
             content
             for first in range(0, len(images), _BATCH)
-            for content in self._recognize(images[first : first + _BATCH])
+            for content in self._describe(images[first : first + _BATCH])
         ]
 
     @torch.inference_mode()
-    def _recognize(self, images: Sequence[Pixels]) -> list[ImageContent]:
-        embeddings, labels = self._look(images)
+    def _describe(self, images: Sequence[Found]) -> list[ImageContent]:
+        embeddings, labels = self._look([image for image, _ in images])
         vectors = normalize(embeddings.float(), dim=1).cpu().numpy()
         return [
-            ImageContent(np.asarray(vector, dtype=np.float32), named, self._faces_of(image))
-            for vector, named, image in zip(vectors, labels, images, strict=True)
+            ImageContent(np.asarray(vector, dtype=np.float32), named, faces)
+            for vector, named, faces in zip(vectors, labels, self._read(images), strict=True)
         ]
 
-    def _faces_of(self, image: Pixels) -> tuple[Face, ...]:
-        """All faces, the `READ_FACES` largest with what they express."""
-        faces = self._faces.detect(image)
+    def _read(self, images: Sequence[Found]) -> list[tuple[Face, ...]]:
+        """All faces of each picture, the `READ_FACES` largest with what they express: the network
+        reads those of all pictures together."""
         if self._expressions is None:
-            return faces
-        largest, others = faces[:READ_FACES], faces[READ_FACES:]
-        vectors, probabilities = self._expressions.look([face_pixels(image, f) for f in largest])
-        read = [
+            return [faces for _, faces in images]
+        chosen = [(image, face) for image, faces in images for face in faces[:READ_FACES]]
+        looked = zip(*self._expressions.look([face_pixels(*each) for each in chosen]), strict=True)
+        read = (
             replace(face, expression=_expression(likely), embedding=vector)
-            for face, vector, likely in zip(largest, vectors, probabilities, strict=True)
+            for (_, face), (vector, likely) in zip(chosen, looked, strict=True)
+        )
+        return [
+            (*islice(read, len(faces[:READ_FACES])), *faces[READ_FACES:]) for _, faces in images
         ]
-        return (*read, *others)
 
     @abstractmethod
     def _look(self, images: Sequence[Pixels]) -> tuple[Tensor, list[tuple[Label, ...]]]:

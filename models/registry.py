@@ -121,12 +121,22 @@ def fingerprint(path: Path) -> str:
 
 
 def device(wanted: str) -> str:
-    """`cuda` or `cpu` as wanted; with `auto`, the GPU where there is one."""
-    if wanted != "auto":
+    """`cuda` or `cpu` as wanted; with `auto`, the GPU where there is one.
+
+    Raises ModelError where a GPU is wanted and torch finds none.
+    """
+    if wanted == "cpu":
         return wanted
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise ModelError(
+            f"torch {torch.__version__} finds no GPU: look whether nvidia-smi shows one and whether"
+            " this torch is one for CUDA, or set TENOR_DEVICE=cpu"
+        )
+    return "cpu"
 
 
 def set_threads(count: int) -> None:
@@ -166,7 +176,7 @@ def load_speech(
         )
     from models.whisper_torch import TorchWhisper
 
-    return TorchWhisper(path, name_of(uri), device=device, language=language)
+    return TorchWhisper.of(path, name_of(uri), device=device, language=language)
 
 
 def load_vad(uri: str = VOICE_ACTIVITY) -> VoiceActivityDetector:

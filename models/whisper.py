@@ -117,10 +117,17 @@ def most_tokens(context: float) -> int:
 
 def log_mel(audio: Floats, context: float, n_mels: int) -> Floats:
     """Log-mel spectrogram [n_mels, 100 * context] of `audio` padded with silence to `context` s."""
+    return np.asarray(log_mel_on("cpu", audio, context, n_mels).numpy(), dtype=np.float32)
+
+
+def log_mel_on(
+    device: str | torch.device, audio: Floats, context: float, n_mels: int
+) -> torch.Tensor:
+    """The same, made on a device and left there."""
     missing = round(context * SAMPLE_RATE) - len(audio)
     waveform = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
-    mel = log_mel_spectrogram(waveform, n_mels=n_mels, padding=missing)
-    return np.asarray(mel.numpy(), dtype=np.float32)
+    mel: torch.Tensor = log_mel_spectrogram(waveform, n_mels=n_mels, padding=missing, device=device)
+    return mel
 
 
 def mel_frames(audio: Floats) -> int:

@@ -2,8 +2,8 @@
 
 It reads the same CTranslate2 folders, so both backends have the same weights and `model`. Its
 arithmetic is float16 on CUDA and float32 elsewhere; results in different batches agree up to
-rounding, where int8 on CTranslate2 gives the same bits in any batch. Encoding and decoding are
-batched; word times are found one utterance after the other, and one thread may call at a time.
+rounding, where int8 on CTranslate2 gives the same bits in any batch. Encoding, decoding and word
+times are batched, and one thread may call at a time.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import gelu
 from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask
 from whisper.model import AudioEncoder, ModelDimensions, Whisper
-from whisper.timing import WordTiming, find_alignment
+from whisper.timing import WordTiming
 
 from models import registry
-from models.base import Floats, ModelError, Transcript, Utterance
+from models.base import ModelError, Transcript, Utterance
 from models.whisper import (
     Bucket,
     bucket,
     check_language,
     in_buckets,
-    log_mel,
+    log_mel_on,
     mel_frames,
     most_tokens,
     prompt_tokens,
@@ -36,6 +36,7 @@ from models.whisper import (
     transcript,
 )
 from models.whisper_weights import read_variables, state_dict
+from models.whisper_words import Said, timed, warm
 
 
 class ShortContextEncoder(AudioEncoder):  # type: ignore[misc]
@@ -83,16 +84,40 @@ class PromptedDecoding(DecodingTask):  # type: ignore[misc]
 
 
 class TorchWhisper:
-    """`base.SpeechRecognizer` over a folder in CTranslate2's format, decoded by openai-whisper."""
+    """`base.SpeechRecognizer` over a Whisper of openai-whisper, named `model`.
+
+    `half`: in float16; None: on CUDA only.
+    """
 
     def __init__(
-        self, folder: Path, name: str, *, device: str, language: str | None = None
+        self,
+        network: Whisper,
+        model: str,
+        *,
+        device: str,
+        language: str | None = None,
+        half: bool | None = None,
     ) -> None:
-        self._model = _load(folder).to(device)
-        self._half = torch.device(device).type == "cuda"
-        self._vocabulary = self._model.dims.n_vocab
+        self._half = torch.device(device).type == "cuda" if half is None else half
+        self._model = (halved(network) if self._half else network).to(device)
+        self._vocabulary = network.dims.n_vocab
         self._language = check_language(language, self._vocabulary)
-        self.model = f"{name}@{registry.fingerprint(folder)}"
+        self.model = model
+        warm()
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        name: str,
+        *,
+        device: str,
+        language: str | None = None,
+        half: bool | None = None,
+    ) -> Self:
+        """The one in a folder in CTranslate2's format. Raises ModelError."""
+        model = f"{name}@{registry.fingerprint(folder)}"
+        return cls(load(folder), model, device=device, language=language, half=half)
 
     def bucket(self, utterance: Utterance) -> Bucket:
         return bucket(self._vocabulary, utterance)
@@ -103,10 +128,7 @@ class TorchWhisper:
 
     @torch.inference_mode()
     def _decode(self, utterances: Sequence[Utterance], context: float) -> list[Transcript]:
-        audio = [utterance.audio for utterance in utterances]
-        mels = np.stack([log_mel(samples, context, self._model.dims.n_mels) for samples in audio])
-        mel = torch.from_numpy(mels).to(self._model.device)
-        features = self._model.encoder(mel.half() if self._half else mel)
+        features = self._encode(utterances, context)
         options = DecodingOptions(
             language=self._language,
             without_timestamps=True,
@@ -115,39 +137,61 @@ class TorchWhisper:
         )
         prompts = [prompt_tokens(self._vocabulary, each.prompt) for each in utterances]
         results = PromptedDecoding(self._model, options, prompts).run(features)
-        return [
-            self._transcript(samples, result, encoded)
-            for samples, result, encoded in zip(audio, results, features, strict=True)
-        ]
+        said = [self._said(*each) for each in zip(utterances, results, strict=True)]
+        words = timed(self._model, said, features)
+        return [_transcript(*each) for each in zip(utterances, results, said, words, strict=True)]
 
-    def _transcript(self, samples: Floats, result: DecodingResult, encoded: Tensor) -> Transcript:
+    def _encode(self, utterances: Sequence[Utterance], context: float) -> Tensor:
+        dims, device = self._model.dims, self._model.device
+        mels = [log_mel_on(device, each.audio, context, dims.n_mels) for each in utterances]
+        mel = torch.stack(mels)
+        encoded: Tensor = self._model.encoder(mel.half() if self._half else mel)
+        return encoded
+
+    def _said(self, utterance: Utterance, result: DecodingResult) -> Said:
         tokenizer = tokenizer_for(self._vocabulary, result.language)
-        return transcript(
-            tokenizer,
-            result.tokens,
-            self._align(samples, result, encoded),
-            samples,
-            language=result.language,
-            no_speech_probability=result.no_speech_prob,
-            average_log_probability=result.avg_logprob,
-        )
-
-    def _align(self, samples: Floats, result: DecodingResult, encoded: Tensor) -> list[WordTiming]:
-        tokenizer = tokenizer_for(self._vocabulary, result.language)
-        found: list[WordTiming] = find_alignment(
-            self._model, tokenizer, result.tokens, encoded, mel_frames(samples)
-        )
-        return found
+        tokens = [token for token in result.tokens if token < tokenizer.eot]  # no times and marks
+        return Said(tokenizer, tokens, mel_frames(utterance.audio) // 2)
 
 
-def _load(folder: Path) -> Whisper:
-    state = state_dict(read_variables(folder / "model.bin"))
-    heads = json.loads((folder / "config.json").read_text(encoding="utf-8"))["alignment_heads"]
-    dims = _dimensions(state)
+def _transcript(
+    utterance: Utterance, result: DecodingResult, said: Said, words: list[WordTiming]
+) -> Transcript:
+    return transcript(
+        said.tokenizer,
+        said.tokens,
+        words,
+        utterance.audio,
+        language=result.language,
+        no_speech_probability=result.no_speech_prob,
+        average_log_probability=result.avg_logprob,
+    )
+
+
+def halved(network: Whisper) -> Whisper:
+    """`network` with the weights in float16 that it would else make of float32 at every token; not
+    what it adds and norms with, which it uses in float32."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Embedding):
+            module.half()
+    return network
+
+
+def empty(dims: ModelDimensions) -> Whisper:
+    """A Whisper of this size whose encoder takes short contexts; its weights mean nothing yet."""
     model = Whisper(dims)
     model.encoder = ShortContextEncoder(
         dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
     )
+    return model.eval()
+
+
+def load(folder: Path) -> Whisper:
+    """The one in a folder in CTranslate2's format, in float32. Raises ModelError."""
+    state = state_dict(read_variables(folder / "model.bin"))
+    heads = json.loads((folder / "config.json").read_text(encoding="utf-8"))["alignment_heads"]
+    dims = _dimensions(state)
+    model = empty(dims)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -155,7 +199,7 @@ def _load(folder: Path) -> Whisper:
     mask = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
     mask[tuple(zip(*heads, strict=True))] = True
     model.alignment_heads = mask.to_sparse()
-    return model.eval()
+    return model
 
 
 def _dimensions(state: dict[str, Tensor]) -> ModelDimensions:

@@ -11,7 +11,15 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from models import fusion, gpu, registry
-from models.base import SAMPLE_RATE, Floats, SpeechRecognizer, TextEncoder, Utterance
+from models.base import (
+    SAMPLE_RATE,
+    Floats,
+    ImageContent,
+    Pixels,
+    SpeechRecognizer,
+    TextEncoder,
+    Utterance,
+)
 from models.fusion import FusionModel, Item, Track
 from streams import threads
 from streams.agents.audio import Activity, AudioAgent, Hearing
@@ -43,7 +51,8 @@ class Workshop:
 
     `device` runs what is heavy, `light` the small models that always run on the CPU, so that
     voice activity need not wait for a recognition that is under way, and `decoders` the recogniser
-    where that runs on the CPU too. `texts` are the typed texts of the sessions.
+    where that runs on the CPU too; where not, the search for faces. `texts` are the typed texts of
+    the sessions.
     """
 
     settings: Settings
@@ -126,6 +135,7 @@ class Workshop:
             partial_s=settings.partial_ms / 1000,
             control=[Utterance(HUSH)],
         )
+        self._warm(speech.transcribe, self.device, Utterance(HUSH))
         self.batchers.append(scheduler)
         return scheduler
 
@@ -152,12 +162,21 @@ class Workshop:
                 settings.image_model, self._kind, expression=settings.expression_model
             ),
         )
-        return ImageAgent(
-            means,
-            self._batcher("image", self._apart(images.recognize), self.device, control=BLACK),
-            images.encoder,
-            images.face_encoder,
+        finding = self._batcher(
+            "faces",
+            lambda batch: [images.find(image) for image in batch],
+            self.device if self._kind == "cpu" else self.decoders,
+            wait_s=0.0,
+            control=BLACK,
         )
+        describing = self._batcher(
+            "image", self._apart(images.describe), self.device, control=(BLACK, ())
+        )
+
+        async def recognize(image: Pixels) -> ImageContent:
+            return await describing.submit((image, await finding.submit(image)))
+
+        return ImageAgent(means, recognize, images.encoder, images.face_encoder)
 
     def _join(self, means: Means) -> Agent:
         model = self._load(
@@ -235,8 +254,16 @@ class Workshop:
             control=[control],
             failed=self.metrics.observe_failure,
         )
+        self._warm(run, executor, control)
         self.batchers.append(batcher)
         return batcher
+
+    def _warm(
+        self, run: Callable[[list[T]], object], executor: ThreadPoolExecutor, control: T
+    ) -> None:
+        """A GPU's first call loads its kernels, for seconds: before a session waits for it."""
+        if self._kind != "cpu" and executor is self.device:
+            executor.submit(run, [control]).result()
 
 
 def _window(question: Question) -> fusion.Window:

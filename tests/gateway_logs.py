@@ -15,6 +15,7 @@ from streams.gateway.seam import Place, Span
 from streams.gateway.shelf import Shelf, Step
 from streams.results import Result, SentimentWindow, Silence, result_event
 from streams.topics import partition_of
+from tests.made_results import sentiment
 
 TOPICS = Topics.of("t.")
 START = 1_760_000_000_000
@@ -31,22 +32,8 @@ def silence(number: int, session: str = "call") -> Silence:
 def window(
     number: int, session: str = "call", *, score: float = 0.0, length_ms: int = 1000
 ) -> SentimentWindow:
-    return SentimentWindow(
-        session=session,
-        channel="customer",
-        start=START + number * length_ms,
-        end=START + (number + 1) * length_ms,
-        revision=0,
-        final=True,
-        score=score,
-        deviation=0.1,
-        label="neutral",
-        confidence=0.5,
-        emotions={},
-        contributions={},
-        evidence=(),
-        model="m",
-    )
+    start = START + number * length_ms
+    return sentiment(start, start + length_ms, score, session=session)
 
 
 class Logs(Shelf):

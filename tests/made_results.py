@@ -1,4 +1,4 @@
-"""Results of a made call of one channel, for tests of what is measured and told of loads."""
+"""Results as a worker writes them, of which a test says only what it is about."""
 
 from __future__ import annotations
 
@@ -41,15 +41,37 @@ def silence(start: int, end: int, lost_ms: int = 0) -> Silence:
     return Silence(session="s", channel="a", start=start, end=end, lost_ms=lost_ms)
 
 
+def sentiment(start: int, end: int, score: float = 0.0, **more: Any) -> SentimentWindow:  # noqa: ANN401
+    """A window's, final and of the customer of `call`, but for `more`."""
+    return SentimentWindow.model_validate(
+        {
+            "session": "call",
+            "channel": "customer",
+            "start": start,
+            "end": end,
+            "revision": 0,
+            "final": True,
+            "score": score,
+            "deviation": 0.1,
+            "label": "negative" if score < -0.2 else "positive" if score > 0.2 else "neutral",
+            "confidence": 0.7,
+            "emotions": {},
+            "contributions": {},
+            "evidence": (),
+            "model": "made",
+            **more,
+        }
+    )
+
+
 def window(start: int, end: int, *cites: str, score: float = 0, **more: Any) -> SentimentWindow:  # noqa: ANN401
-    said: dict[str, Any] = {"session": "s", "channel": "a", "start": start, "end": end}
-    said |= {"revision": 0, "final": True, "score": score, "deviation": 0, "label": "neutral"}
-    said |= {"confidence": 1, "emotions": {}, "contributions": {}, "model": "m"}
+    """One of the made call's channel, which cites captions of it."""
     evidence = tuple(
         Evidence(id=id_, modality="text", channel="a", start=start, end=end, weight=1)
         for id_ in cites
     )
-    return SentimentWindow(**said | {"evidence": evidence} | more)
+    of_call = {"session": "s", "channel": "a", "evidence": evidence}
+    return sentiment(start, end, score, **of_call | more)
 
 
 def summed_up(windows: int, captions: int | None = None) -> SentimentSession:

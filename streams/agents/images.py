@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar, Final
 
 from models import base
@@ -11,7 +11,6 @@ from models.base import Encoder, Floats, ImageContent
 from streams import media
 from streams.agents.base import Agent, Means, Session
 from streams.agents.sparse import Outgoing, SparseSession
-from streams.batching import Batcher
 from streams.checkpoints import State
 from streams.events import Event, EventType
 from streams.features import Feature, Modality
@@ -35,7 +34,7 @@ class ImageSession(SparseSession):
             pixels = await asyncio.to_thread(
                 media.decode_image, event.content_type, event.data, media.Limits()
             )
-        content = await agent.recognize.submit(pixels)
+        content = await agent.recognize(pixels)
         result = _result(event, content, agent.encoder)
         features = _features(event, content, agent.encoder, agent.face_encoder)
         return [
@@ -53,7 +52,7 @@ class ImageAgent(Agent):
     def __init__(
         self,
         means: Means,
-        recognize: Batcher[media.Pixels, ImageContent],
+        recognize: Callable[[media.Pixels], Awaitable[ImageContent]],
         encoder: Encoder,
         face_encoder: Encoder | None = None,
     ) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Take = Callable[[int], None]
-"""Takes so many bytes of a `Room`."""
+"""Takes so many of the bytes that `Bodies` has left."""
 
 PROTOCOL: Final = "tenor"
 """The subprotocol of WebSockets whose client gives its key as the next one: a page can set no
@@ -73,7 +73,7 @@ class Bucket:
             self._at = now
 
 
-class Room:
+class Bodies:
     """Bytes of bodies that may be held at one time, whoever sends them."""
 
     def __init__(self, size: int) -> None:
@@ -155,7 +155,7 @@ class Gate:
         """Without keys everybody may do everything."""
         self.settings = settings
         self.stopping = False
-        self.room = Room(max(settings.bodies_bytes, settings.file_bytes))
+        self.bodies = Bodies(max(settings.bodies_bytes, settings.file_bytes))
         self._keys = keys
         self._clock = clock
         self._origins = frozenset(settings.allowed_origins)

@@ -342,7 +342,7 @@ async def file(
         raise Problem(Kind.UNSUPPORTED, f"the content type must be one of {expected}")
     names, limits = _names(channel or "speaker"), decoding.Limits(parts.settings.file_s)
     async with parts.gate.lease(caller, session) as lease:
-        with parts.gate.room.part() as take, SpooledTemporaryFile(max_size=SPOOLED) as body:
+        with parts.gate.bodies.part() as take, SpooledTemporaryFile(max_size=SPOOLED) as body:
             limit = parts.settings.file_bytes
             pieces = parts.gate.chunks(request, caller, limit, take)
             while piece := await lease.wait(anext(pieces, b"")):
@@ -364,6 +364,6 @@ async def _posted(request: Request, about: Post, limit: int) -> AsyncIterator[Po
     gate = parts_of(request).gate
     caller = gate.admit(request, Scope.INGEST, about.session)
     content_type = request.headers.get("content-type", "")
-    with gate.room.part() as take:
+    with gate.bodies.part() as take:
         data = await gate.body(request, caller, limit, take)
         yield replace(about, content_type=content_type, data=data)

@@ -52,7 +52,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -162,21 +162,26 @@ async def watch(
 # --- in this process
 
 
-async def measure_here(load: Load, speech: Sequence[Pcm]) -> dict[str, Any]:
-    """The figures of a load on an agent in this process."""
+async def measure_here(
+    load: Load,
+    speech: Sequence[Pcm],
+    settings: Settings | None = None,
+    during: AbstractContextManager[object] | None = None,
+) -> dict[str, Any]:
+    """The figures of a load on an agent in this process; `during` is entered while it plays."""
     alone, lines = await load_alone(load, speech), load.lines(speech)
-    metrics, samples = Metrics(), list[Sample]()
+    metrics, samples, worker = Metrics(), list[Sample](), {"worker": psutil.Process()}
 
     async def exported() -> str:
         return generate_latest(metrics.registry).decode()
 
-    async with listener(Settings(), metrics) as (agent, outbox):
+    async with listener(settings or Settings(), metrics) as (agent, outbox):
         start = round(outbox.now())
         watching = [
             asyncio.create_task(metrics.watch_event_loop()),
-            asyncio.create_task(watch(exported, {"worker": psutil.Process()}, outbox.now, samples)),
+            asyncio.create_task(watch(exported, worker, outbox.now, samples)),
         ]
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), during or nullcontext():
             async with asyncio.timeout(load.patience_s):
                 await play(Captioner(agent, outbox), load, lines, speech)
         for task in watching:
@@ -334,9 +339,12 @@ def progress(line: str) -> None:
 
 
 def measure_all(
-    sessions: str, measure: Callable[[Load], Coroutine[Any, Any, dict[str, Any]]], seconds: float
+    sessions: str,
+    measure: Callable[[Load], Coroutine[Any, Any, dict[str, Any]]],
+    seconds: float,
+    first: int = FIRST,
 ) -> tuple[int, list[dict[str, Any]]]:
-    """How many sessions are sustained, and the figures of every run."""
+    """How many sessions are sustained, and the figures of every run; a search begins at `first`."""
     runs: list[dict[str, Any]] = []
 
     def sustains(count: int) -> bool:
@@ -345,7 +353,7 @@ def measure_all(
         return bool(runs[-1]["sustained"])
 
     if sessions == "search":
-        return most_held(sustains, FIRST), runs
+        return most_held(sustains, first), runs
     return int(sessions) * sustains(int(sessions)), runs
 
 
@@ -353,9 +361,8 @@ def show(results: dict[str, Any]) -> None:
     """The figures for people."""
     table = Table(title=f"max_sustained {results['max_sustained']}", title_justify="left")
     names = [name for name in results["runs"][0] if name != "sessions"]
-    table.add_column("sessions")
-    for run in results["runs"]:
-        table.add_column(str(run["sessions"]))
+    for header in ("sessions", *(str(run["sessions"]) for run in results["runs"])):
+        table.add_column(header)
     for name in names:
         table.add_row(name, *(json.dumps(run[name]).strip("{}") for run in results["runs"]))
     Console().print(table)

@@ -30,6 +30,7 @@ from streams.results import SentimentWindow
 from tests.browser.conftest import PATIENCE_MS, browsing
 from tests.browser.made import WINDOW_MS, Call
 from tests.browser.stage import Stage, staged
+from tests.made_results import sentiment
 
 SPENT: Final = ("TaskDuration", "ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
 WATCH: Final = """() => {
@@ -116,22 +117,8 @@ async def many(browser: Browser, stage: Stage, sessions: int, seconds: int) -> d
 
 def scored(session: str, start: int, step: int) -> SentimentWindow:
     score = ((zlib.crc32(session.encode()) + step * 37) % 160) / 100 - 0.8
-    return SentimentWindow(
-        session=session,
-        channel=("customer", "agent")[step % 2],
-        start=start,
-        end=start + WINDOW_MS,
-        revision=0,
-        final=True,
-        score=score,
-        deviation=0.2,
-        label="neutral",
-        confidence=0.6,
-        emotions={},
-        contributions={},
-        evidence=(),
-        model="made",
-    )
+    channel = ("customer", "agent")[step % 2]
+    return sentiment(start, start + WINDOW_MS, score, session=session, channel=channel)
 
 
 async def long_call(browser: Browser, stage: Stage, hours: float, seconds: int) -> dict[str, Any]:

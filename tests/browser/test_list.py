@@ -15,6 +15,7 @@ from streams.clock import now_ms
 from streams.results import ChannelSentiment, SentimentSession, SentimentWindow
 from tests.browser.conftest import Opened, shoot
 from tests.browser.stage import Stage, staged
+from tests.made_results import sentiment
 
 WINDOW_MS = 5000
 SUMMARY: Final[dict[str, object]] = {"last": 9, "ended": None, "alert": None, "channels": {}}
@@ -39,22 +40,7 @@ def scored(
 
 
 def window(session: str, start: int, score: float, channel: str = "customer") -> SentimentWindow:
-    return SentimentWindow(
-        session=session,
-        channel=channel,
-        start=start,
-        end=start + WINDOW_MS,
-        revision=0,
-        final=True,
-        score=score,
-        deviation=0.1,
-        label="negative" if score < -0.2 else "positive" if score > 0.2 else "neutral",
-        confidence=0.7,
-        emotions={},
-        contributions={},
-        evidence=(),
-        model="made",
-    )
+    return sentiment(start, start + WINDOW_MS, score, session=session, channel=channel)
 
 
 def ended(session: str) -> SentimentSession:

@@ -31,6 +31,7 @@ from tests.browser.conftest import Opened, shoot
 from tests.browser.made import Call
 from tests.browser.stage import Stage
 from tests.gateway_logs import TOPICS
+from tests.made_results import sentiment
 
 WORDS = """
 (elements) => elements.map(({ childNodes }) => [...childNodes]
@@ -64,21 +65,14 @@ def partial(session: str, start: int, text: str, stable: int, revision: int = 0)
 def window(
     session: str, start: int, score: float, evidence: Sequence[Evidence] = ()
 ) -> SentimentWindow:
-    return SentimentWindow(
+    return sentiment(
+        start,
+        start + 5000,
+        score,
         session=session,
-        channel="customer",
-        start=start,
-        end=start + 5000,
-        revision=0,
-        final=True,
-        score=score,
-        deviation=0.2,
-        label="negative" if score < 0 else "positive",
-        confidence=0.8,
         emotions={"anger": 0.6, "joy": 0.1, "neutral": 0.3},
         contributions={"text": 0.5, "voice": 0.25, "context": 0.25},
         evidence=tuple(evidence),
-        model="fusion@made",
     )
 
 

@@ -76,7 +76,7 @@ def clips(spoken: list[tuple[str, Floats]]) -> dict[str, Floats]:
 
 @pytest.fixture(scope="module")
 def reference() -> TorchWhisper:
-    return TorchWhisper(registry.resolve(registry.SPEECH_ENGLISH), "reference", device="cpu")
+    return TorchWhisper.of(registry.resolve(registry.SPEECH_ENGLISH), "reference", device="cpu")
 
 
 @pytest.fixture(scope="module")

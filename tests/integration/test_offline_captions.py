@@ -16,7 +16,7 @@ from models import registry
 from models.base import SAMPLE_RATE, Floats
 from models.normalizer import normalize_english
 from models.offline import OfflineWhisper
-from models.whisper_torch import TorchWhisper
+from models.whisper_torch import load
 from streams.cli import main
 from streams.recordings import Recording
 
@@ -124,6 +124,6 @@ def test_long_recordings_are_decoded_as_openai_whisper_does(script: list[dict[st
     audio: Floats = Recording.of(CALL / "agent.wav").whole()[: 45 * SAMPLE_RATE]
     folder = registry.resolve(registry.SPEECH_ENGLISH)
     ours = OfflineWhisper(folder, compute_type="float32").transcribe(audio)
-    model = TorchWhisper(folder, "reference", device="cpu")._model
+    model = load(folder)
     theirs = whisper.transcribe(model, audio, temperature=0.0, fp16=False, language="en")
     assert jiwer.wer(words(theirs["text"]), words(ours)) < 0.01

@@ -35,12 +35,12 @@ UNREAD = 9
 
 def seeing(means: Means, models: Models) -> Agent:
     """The image agent, who sees as many faces as the picture is wide, all different."""
-    return ImageAgent(means, models.batcher("image", _recognize), PICTURE, FACE)
+    return ImageAgent(means, models.batcher("image", _recognize).submit, PICTURE, FACE)
 
 
 def seeing_no_expression(means: Means, models: Models) -> Agent:
     """The image agent without a reader of faces."""
-    return ImageAgent(means, models.batcher("image", _recognize_only), PICTURE)
+    return ImageAgent(means, models.batcher("image", _recognize_only).submit, PICTURE)
 
 
 def _recognize(image: Pixels) -> ImageContent:

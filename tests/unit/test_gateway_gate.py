@@ -298,19 +298,19 @@ async def test_a_body_is_read_no_faster_than_its_key_may_send(
 
 async def test_bodies_of_all_have_one_room_until_they_are_used() -> None:
     small = gate(bodies_bytes=4000, file_bytes=2000)
-    with small.room.part() as first:
+    with small.bodies.part() as first:
         await small.body(request(bytes(3000)), ANYBODY, 5000, first)
-        with small.room.part() as second, pytest.raises(Problem) as refusal:
+        with small.bodies.part() as second, pytest.raises(Problem) as refusal:
             await small.body(request(bytes(1000), b"1"), ACME, 5000, second)
         assert (refusal.value.kind, refusal.value.retry_after_s) == (Kind.UNAVAILABLE, 10)
-        with small.room.part() as third:
+        with small.bodies.part() as third:
             await small.body(request(bytes(1000)), ACME, 5000, third)
-    with small.room.part() as alone:
+    with small.bodies.part() as alone:
         await small.body(request(bytes(4000)), ANYBODY, 5000, alone)
 
 
 async def test_one_file_has_room_whatever_the_settings_say() -> None:
-    with gate(bodies_bytes=0, file_bytes=2000).room.part() as take:
+    with gate(bodies_bytes=0, file_bytes=2000).bodies.part() as take:
         take(2000)
 
 

@@ -36,6 +36,7 @@ from streams.results import (
     Silence,
     result_event,
 )
+from tests.made_results import sentiment
 
 T = 1_760_000_000_000
 WINDOW = 5000
@@ -60,10 +61,9 @@ def window(
     revision: int = 0,
     deviation: float = 0.1,
 ) -> SentimentWindow:
-    label = "negative" if score < -0.2 else "positive" if score > 0.2 else "neutral"
-    where = span(number * WINDOW, (number + 1) * WINDOW, channel)
-    told = {"score": score, "deviation": deviation, "label": label, "evidence": ()}
-    return SentimentWindow(**where, final=final, revision=revision, **told, **MOOD)
+    start, end = (T + place * WINDOW for place in (number, number + 1))
+    told = {"final": final, "revision": revision, "deviation": deviation}
+    return sentiment(start, end, score, session="s", channel=channel, **told, **MOOD)
 
 
 def event(result: Result) -> Event:

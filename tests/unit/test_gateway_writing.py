@@ -491,7 +491,7 @@ def test_nothing_is_held_after_an_answer() -> None:
             assert gateway.post("text", b"a" * 10_000, "text/plain").status_code == 201
             assert gateway.post("audio", wav, "audio/wav").status_code == 201
             problem(gateway.post("audio", wav[:-2000], "audio/flac"), 422, "invalid")
-        with gateway.gate.room.part() as take:
+        with gateway.gate.bodies.part() as take:
             take(80_000)
             for what, type_ in (("text", "text/plain"), ("images", "image/png")):
                 problem(gateway.post(what, b"a", type_), 503, "unavailable")

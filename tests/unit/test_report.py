@@ -11,6 +11,7 @@ from streams.events import EventType
 from streams.replay import Moment, Script
 from streams.report import Report, percentiles, print_report, word_error_rate
 from streams.results import CaptionFinal, ImageRecognized, Label, SentimentWindow
+from tests.made_results import sentiment
 
 START = 1_760_000_000_000
 SCRIPT = Script(
@@ -40,22 +41,9 @@ def caption(channel: str, start: float, end: float, text: str) -> CaptionFinal:
 def window(
     channel: str, end: float, score: float, *, revision: int = 0, final: bool = True
 ) -> SentimentWindow:
-    return SentimentWindow(
-        session="s",
-        channel=channel,
-        start=START - 3000,
-        end=START + round(end * 1000),
-        revision=revision,
-        final=final,
-        score=score,
-        deviation=0.1,
-        label="negative",
-        confidence=0.8,
-        emotions={},
-        contributions={},
-        evidence=(),
-        model="m",
-    )
+    begin, end_ms = START - 3000, START + round(end * 1000)
+    told = {"session": "s", "channel": channel, "revision": revision, "final": final}
+    return sentiment(begin, end_ms, score, **told)
 
 
 def picture(at: float) -> ImageRecognized:

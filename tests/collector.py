@@ -57,6 +57,7 @@ class Collector:
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
         }
 
     def take(self, request: ExportTraceServiceRequest) -> None:

@@ -207,8 +207,8 @@ SENTIMENT: Final = Dashboard(
         ),
         Panel(
             "How old is the oldest feature that is not done?",
-            "A feature is held until its windows are final and no match can need it: if an input of the"
-            " session says nothing of how far it is, up to the session's end.",
+            "A feature is held until its windows are final and no match can need it: if an input of"
+            " the session says nothing of how far it is, up to the session's end.",
             {
                 "{{topic}}": 'topic:tenor_consumer_lag_seconds:max{topic="features"}'
                 " or on () vector(0)"

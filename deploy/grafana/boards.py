@@ -27,16 +27,11 @@ from deploy.grafana.shared import (
     SENTIMENT_LATE,
     TAKEN,
     WAITS,
+    late,
 )
 
 PARTIAL: Final = 'type="tenor.caption.partial.v1"'
 CUDA: Final = "a worker on CUDA"
-
-
-def late(objective: str) -> str:
-    """The share of results that were late in the last 5 minutes."""
-    return f'objective:tenor_late_results:ratio_rate5m{{objective="{objective}"}}'
-
 
 OVERVIEW: Final = Dashboard(
     "tenor-overview",

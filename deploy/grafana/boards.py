@@ -27,16 +27,11 @@ from deploy.grafana.shared import (
     SENTIMENT_LATE,
     TAKEN,
     WAITS,
+    late,
 )
 
 PARTIAL: Final = 'type="tenor.caption.partial.v1"'
 CUDA: Final = "a worker on CUDA"
-
-
-def late(objective: str) -> str:
-    """The share of results that were late in the last 5 minutes."""
-    return f'objective:tenor_late_results:ratio_rate5m{{objective="{objective}"}}'
-
 
 OVERVIEW: Final = Dashboard(
     "tenor-overview",
@@ -207,8 +202,8 @@ SENTIMENT: Final = Dashboard(
         ),
         Panel(
             "How old is the oldest feature that is not done?",
-            "A feature is held until its windows are final and no match can need it: if an input of the"
-            " session says nothing of how far it is, up to the session's end.",
+            "A feature is held until its windows are final and no match can need it: if an input of"
+            " the session says nothing of how far it is, up to the session's end.",
             {
                 "{{topic}}": 'topic:tenor_consumer_lag_seconds:max{topic="features"}'
                 " or on () vector(0)"

@@ -73,3 +73,8 @@ WAITS: Final = Panel(
     warn=0.5,
     bad=1,
 )
+
+
+def late(objective: str) -> str:
+    """The share of results that were late in the last 5 minutes."""
+    return f'objective:tenor_late_results:ratio_rate5m{{objective="{objective}"}}'

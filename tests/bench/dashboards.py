@@ -1,6 +1,6 @@
 """Draws the dashboards from a real run, since a Grafana cannot be had everywhere.
 
-    python -m tests.bench.dashboards --calls 3
+    python -m tests.bench.dashboards --calls 2
 
 A private Kafka, a worker, a gateway and Prometheus as deploy/ configures it; calls of the demo
 begin one after the other and are spoken in real time through the gateway. Then every panel of the
@@ -168,7 +168,7 @@ def _legend(name: str, labels: dict[str, str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--calls", type=int, default=3)
+    parser.add_argument("--calls", type=int, default=2)
     mpl.use("Agg")
     with tempfile.TemporaryDirectory(prefix="tenor-dashboards-") as folder:
         asyncio.run(run(parser.parse_args().calls, Path(folder)))

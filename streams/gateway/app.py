@@ -119,8 +119,14 @@ def _middleware(parts: Parts) -> list[Middleware]:
         Cors,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID"],
-        expose_headers=["Retry-After"],
+        allow_headers=[
+            "Authorization",
+            "X-API-Key",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            "If-None-Match",
+        ],
+        expose_headers=["Retry-After", "ETag"],
     )
     edge = Middleware(Edge, gate=parts.gate, metrics=parts.metrics)
     return [cors, edge] if origins else [edge]  # refusals, too, are for pages of these origins

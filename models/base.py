@@ -149,9 +149,11 @@ class ImageRecognizer(Protocol):
     encoder: Encoder
     face_encoder: Encoder | None
 
-    def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]:
-        """Both of the following."""
-        ...
+    def recognize(self, images: Sequence[Pixels]) -> list[ImageContent]: ...
+
+
+class StagedRecognizer(ImageRecognizer, Protocol):
+    """One whose `recognize` can be had in two steps, on two threads."""
 
     def find(self, image: Pixels) -> tuple[Face, ...]:
         """Faces, not yet read, on the CPU: it may go on while a GPU is at the rest."""

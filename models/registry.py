@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.base import (
-    ImageRecognizer,
     ModelError,
     SpeechRecognizer,
+    StagedRecognizer,
     TextEncoder,
     VoiceActivityDetector,
     VoiceEncoder,
@@ -225,7 +225,7 @@ def load_affect(uri: str = AFFECT, device: str = "cpu") -> AffectTextEncoder:
 
 def load_image(
     uri: str = IMAGE, device: str = "cpu", *, expression: str = EXPRESSION
-) -> ImageRecognizer:
+) -> StagedRecognizer:
     """EfficientNet-Lite0 from its .pth file, or a CLIP or SigLIP folder; both with faces.
 
     `expression` names the network that reads faces; without one they are only found.

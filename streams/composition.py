@@ -13,6 +13,7 @@ import numpy as np
 from models import fusion, gpu, registry
 from models.base import (
     SAMPLE_RATE,
+    Face,
     Floats,
     ImageContent,
     Pixels,
@@ -169,8 +170,9 @@ class Workshop:
             wait_s=0.0,
             control=BLACK,
         )
+        nobody: tuple[Pixels, tuple[Face, ...]] = (BLACK, ())
         describing = self._batcher(
-            "image", self._apart(images.describe), self.device, control=(BLACK, ())
+            "image", self._apart(images.describe), self.device, control=nobody
         )
 
         async def recognize(image: Pixels) -> ImageContent:

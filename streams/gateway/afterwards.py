@@ -20,6 +20,7 @@ from streams.clock import now_ms
 from streams.codec import media_type
 from streams.events import JSON_TYPE
 from streams.export import render
+from streams.gateway.etags import IfNoneMatch, etag, has
 from streams.gateway.keys import Scope
 from streams.gateway.parts import Parts, SessionId, parts_of
 from streams.gateway.problems import Kind, Problem, responses
@@ -75,14 +76,21 @@ class Typed(BaseModel):
 @router.get(
     "/v1/sessions/{session:id}/texts",
     summary="What was typed in a session",
-    responses=responses(Kind.UNAVAILABLE),
+    response_model=Typed,
+    responses={
+        304: {"description": "It is what the client has"},
+        **responses(Kind.UNAVAILABLE),
+    },
 )
-async def texts(request: Request, session: SessionId) -> Typed:
-    """Messages, notes and vocabulary up to now, in order of time."""
+async def texts(request: Request, session: SessionId, if_none_match: IfNoneMatch = "") -> Response:
+    """Messages, notes and vocabulary up to now, in order of time.
+
+    Who asks again and again sends the last answer's `ETag` as `If-None-Match`.
+    """
     parts = parts_of(request)
     parts.gate.admit(request, Scope.READ, session)
     since = _begun(parts, session)
-    return Typed(
+    typed = Typed(
         texts=[
             Said(
                 id=each.id,
@@ -95,6 +103,11 @@ async def texts(request: Request, session: SessionId) -> Typed:
             for each in await parts.results.texts.of(session, since)
         ]
     )
+    body = typed.model_dump_json().encode()
+    headers = {"ETag": etag(body)}
+    if has(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.get(

@@ -125,8 +125,9 @@ def _middleware(parts: Parts) -> list[Middleware]:
             "Idempotency-Key",
             "Last-Event-ID",
             "traceparent",
+            "If-None-Match",
         ],
-        expose_headers=["Retry-After"],
+        expose_headers=["Retry-After", "ETag"],
     )
     edge = Middleware(Edge, gate=parts.gate, metrics=parts.metrics)
     return [cors, edge] if origins else [edge]  # refusals, too, are for pages of these origins

@@ -6,15 +6,15 @@ its own files, and talk only to its own gateway.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from starlette.responses import Response
 
+from streams.gateway.etags import IfNoneMatch, etag, has
 from streams.gateway.problems import Kind, Problem
 
 TYPES: Final = {
@@ -47,8 +47,6 @@ HEADERS: Final = {
 }
 """`no-cache` means: asked for again by its ETag, so that all files are of one version."""
 
-IfNoneMatch = Annotated[str, Header()]
-
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -65,7 +63,7 @@ def _read() -> Mapping[str, File]:
         type_ = TYPES.get(each.name.rpartition(".")[2])
         if type_ and each.is_file():
             data = each.read_bytes()
-            found[each.name] = File(type_, data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
+            found[each.name] = File(type_, data, etag(data))
     return found
 
 
@@ -91,6 +89,6 @@ def file(name: str, if_none_match: IfNoneMatch = "") -> Response:
 
 def _answer(of: File, known: str) -> Response:
     headers = {**HEADERS, "ETag": of.etag}
-    if of.etag in (each.strip().removeprefix("W/") for each in known.split(",")):
+    if has(known, of.etag):
         return Response(status_code=304, headers=headers)
     return Response(of.data, headers=headers, media_type=of.type)

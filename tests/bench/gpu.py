@@ -54,6 +54,7 @@ from models import registry
 from models.base import SAMPLE_RATE, Floats, Pixels, TextEncoder, Utterance
 from models.expression import SEEN
 from models.whisper_torch import TorchWhisper, empty
+from streams.agents.speech import floats
 from streams.figures import tell
 from streams.media import Pcm
 from streams.settings import Settings
@@ -164,7 +165,7 @@ def _seconds(audio: Floats) -> float:
 
 def heard(speech: Sequence[Pcm]) -> list[Floats]:
     """Speech as models take it."""
-    return [each.astype(np.float32) / 2**15 for each in islice(speech, ITEMS)]
+    return [floats(each) for each in islice(speech, ITEMS)]
 
 
 def sentences() -> list[str]:

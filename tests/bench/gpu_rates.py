@@ -109,7 +109,7 @@ def transcripts_apart(batch: Sequence[Transcript], alone: Sequence[Transcript]) 
 
 def best_rate(part: Mapping[str, Any]) -> float:
     """Of a part that was measured, answers a second at the best size."""
-    return max(each["per_s"] for each in part["sizes"].values())
+    return max(float(each["per_s"]) for each in part["sizes"].values())
 
 
 def sessions_by_rates(run: Mapping[str, Any], decodes_per_s: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any, Final
 
@@ -136,6 +137,40 @@ async def test_everything_is_reached_by_keys(stage: Stage, opened: Opened, call:
         "Values as a table",
     ):
         assert name in reached
+
+
+@pytest.mark.parametrize("width", [1280, 340])
+async def test_a_time_of_the_conversation_is_chosen_by_keys(
+    stage: Stage, opened: Opened, call: str, width: int
+) -> None:
+    """Tab comes to one of them, on narrow screens too, where not all are shown."""
+    page = await opened(address(stage, call), width=width)
+    await expect(page.locator(".now")).to_have_count(3)
+    await page.get_by_role("region", name="Conversation").focus()
+    await page.keyboard.press("Tab")
+    times = page.locator(".item time button:visible")
+    await expect(times.first).to_be_focused()
+    await page.keyboard.press("ArrowUp")
+    await expect(times.first).to_be_focused()
+    await page.keyboard.press("ArrowDown")
+    await expect(times.nth(1)).to_be_focused()
+    await page.keyboard.press("End")
+    await expect(times.last).to_be_focused()
+    await page.keyboard.press("ArrowUp")
+    chosen = times.nth(await times.count() - 2)
+    await expect(chosen).to_be_focused()
+    minutes, _, seconds = (await chosen.inner_text()).partition(":")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Tab")
+    await expect(chosen).to_be_focused()
+    await page.keyboard.press("Home")
+    await expect(times.first).to_be_focused()
+    if await page.get_by_role("button", name="Mood", exact=True).is_visible():
+        await page.get_by_role("button", name="Mood", exact=True).click()
+    axis = page.locator(".axis[role=slider]")
+    about = "|".join(str(60 * int(minutes) + int(seconds) + more) for more in (0, 1))  # rounded
+    await expect(axis).to_have_attribute("aria-valuenow", re.compile(f"^({about})$"))
 
 
 async def test_the_colours_can_be_chosen(stage: Stage, opened: Opened) -> None:

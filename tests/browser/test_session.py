@@ -70,6 +70,9 @@ def window(
         start + 5000,
         score,
         session=session,
+        deviation=0.2,
+        label="negative" if score < 0 else "positive",
+        confidence=0.8,
         emotions={"anger": 0.6, "joy": 0.1, "neutral": 0.3},
         contributions={"text": 0.5, "voice": 0.25, "context": 0.25},
         evidence=tuple(evidence),
@@ -330,17 +333,22 @@ async def test_captions_alone_on_a_display(stage: Stage, opened: Opened) -> None
     await expect(page.get_by_role("heading", level=1)).to_have_text("hall")
 
 
+async def type_in(stage: Stage, session: str, time: int, text: str) -> None:
+    """As somebody types who is not on the page."""
+    typed = Event(
+        EventType.TEXT_MESSAGE, text, "made", session, time, content_type="text/plain",
+        data=text.encode(),
+    )  # fmt: skip
+    await stage.producer.send(TOPICS.text, typed.data, session.encode(), headers=encode(typed)[2])
+
+
 HIDDEN = "Object.defineProperty(document, 'hidden', { get: () => !window.seen })"
 
 
 async def test_a_session_ended_and_went_on(stage: Stage, opened: Opened) -> None:
     """Opened where nobody sees it: what was typed is there when somebody does."""
     start = now_ms() // 5000 * 5000
-    typed = Event(
-        EventType.TEXT_MESSAGE, "typed-1", "made", "on", start, content_type="text/plain",
-        data=b"Are you there?",
-    )  # fmt: skip
-    await stage.producer.send(TOPICS.text, typed.data, b"on", headers=encode(typed)[2])
+    await type_in(stage, "on", start, "Are you there?")
     whole = ChannelSentiment(score=0.1, label="neutral", windows=1, first=0, last=0.2, trend=0.1)
     over = SentimentSession(session="on", start=start, end=start + 5000, channels={"": whole})
     stage.write(final("on", start, "Hello."), window("on", start, 0.4), over)
@@ -348,7 +356,8 @@ async def test_a_session_ended_and_went_on(stage: Stage, opened: Opened) -> None
     ending = page.get_by_role("region", name="How the session ended")
     await expect(ending).to_be_visible()
     await expect(item(page, "Are you there?")).to_have_count(0)
-    await page.evaluate("window.seen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    ask = "window.seen = true; document.dispatchEvent(new Event('visibilitychange'))"
+    await page.evaluate(ask)
     await expect(item(page, "Are you there?")).to_be_visible()
     stage.write(final("on", start + 6000, "Hello again."))
     await expect(item(page, "Hello again.")).to_be_visible()
@@ -356,6 +365,21 @@ async def test_a_session_ended_and_went_on(stage: Stage, opened: Opened) -> None
     stage.write(over.model_copy(update={"end": start + 10_000}))
     await expect(ending).to_be_visible()
     await expect(ending.locator("li")).to_have_count(1)
+
+
+async def test_what_was_typed_comes_once(stage: Stage, opened: Opened) -> None:
+    start = now_ms()
+    stage.write(final("typed", start, "Hello."))
+    page = await opened(address(stage, "typed"))
+    await expect(item(page, "Hello.")).to_be_visible()
+    ask = "document.dispatchEvent(new Event('visibilitychange'))"
+    for text in ("First.", "Second."):
+        async with page.expect_response(lambda r: r.url.endswith("/texts") and r.status == 304):
+            await page.evaluate(ask)
+        async with page.expect_response(lambda r: r.url.endswith("/texts") and r.status == 200):
+            await type_in(stage, "typed", start, text)
+            await page.evaluate(ask)
+        await expect(item(page, text)).to_have_count(1)
 
 
 async def test_strange_names_are_only_names(stage: Stage, opened: Opened) -> None:

@@ -309,6 +309,21 @@ def test_what_was_typed(logs: Logs) -> None:
     assert logs.steps == steps, "nothing new was written, nothing is read"
 
 
+def test_what_was_typed_is_sent_again_only_if_there_is_more(logs: Logs) -> None:
+    http = client(logs)
+    logs.write_raw((TOPICS.text, 0), *codec.encode(typed("1", "a")))
+    first = http.get("/v1/sessions/call/texts")
+    known = {"if-none-match": f'"other", W/{first.headers["etag"]}'}
+    same = http.get("/v1/sessions/call/texts", headers=known)
+    assert (same.status_code, same.content) == (304, b"")
+    assert same.headers["etag"] == first.headers["etag"]
+    assert client(logs).get("/v1/sessions/call/texts", headers=known).status_code == 304
+    logs.write_raw((TOPICS.text, 1), *codec.encode(typed("2", "b")))
+    more = http.get("/v1/sessions/call/texts", headers=known)
+    assert [each["text"] for each in more.json()["texts"]] == ["a", "b"]
+    assert more.headers["etag"] != first.headers["etag"]
+
+
 @pytest.mark.parametrize(
     ("path", "names"),
     [

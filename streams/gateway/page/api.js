@@ -64,23 +64,18 @@ function compareClocks(response) {
 export const at = (session, rest) => `/v1/sessions/${encodeURIComponent(session)}${rest}`;
 
 /** Answers a request, or throws a Problem; asks for a key when one is wanted, unless `quiet`, and
-tries again. */
+tries again. 304 is an answer, for who sent an If-None-Match. */
 export async function request(path, { headers, quiet, ...options } = {}) {
   for (;;) {
     const used = key.get();
     const secret = used ? { Authorization: `Bearer ${used}` } : {};
     const response = await fetched(path, { ...options, headers: { ...headers, ...secret } });
-    if (response.ok) return response;
+    if (response.ok || response.status === 304) return response;
     const problem = await problemOf(response);
     const changed = problem.status === 401 && key.get() !== used;
     if (problem.status !== 401) throw problem;
     if (!changed && (quiet || !(await askForKey(problem)))) throw problem;
   }
-}
-
-export async function requestJson(path, options) {
-  const headers = { Accept: 'application/json' };
-  return (await request(path, { ...options, headers })).json();
 }
 
 async function fetched(path, options) {

@@ -59,6 +59,7 @@ export class Captions {
   #follows = true;
   #top = 0;
   #zero = null;
+  #stop = null; // the one of all times that Tab comes to; arrow keys lead to the others
 
   /** `go` is told of a time on which somebody clicked, and of an item to go to. */
   constructor(conversation, palette, pictures, go) {
@@ -66,7 +67,7 @@ export class Captions {
     this.#palette = palette;
     this.#pictures = pictures;
     this.#go = go;
-    this.list = h('ol', { class: 'talk', 'aria-label': 'Conversation', onclick: (event) => this.#click(event) });
+    this.list = h('ol', { class: 'talk', 'aria-label': 'Conversation', onclick: (event) => this.#click(event), onkeydown: (event) => this.#roam(event) });
     this.element = h('div', { class: 'scroll', tabindex: 0, 'aria-label': 'Conversation', role: 'region' }, this.list);
     this.jump = h('button', { type: 'button', class: 'jump', hidden: true, onclick: () => this.toEnd() }, icon('down'), h('span'));
     for (const each of [this.element, document]) each.addEventListener('scroll', this.#scrolled, { passive: true });
@@ -87,6 +88,7 @@ export class Captions {
     let done = 0;
     while (done < this.#waiting.length && performance.now() < until) this.#show(this.#waiting[done++]);
     this.#waiting.splice(0, done);
+    if (!this.#stop?.isConnected) this.#stopAt(this.list.firstElementChild);
     if (this.#follows) this.#bottom();
     else this.#offer();
     return this.#waiting.length > 0;
@@ -157,7 +159,7 @@ export class Captions {
     const element = h(
       'li',
       { class: 'item', 'data-kind': item.kind, 'data-voice': this.#palette.of(item.channel) },
-      h('time'),
+      h('time', {}, h('button', { type: 'button', tabindex: -1, title: 'Shown on the timeline; arrow keys lead to other times' })),
       h('span', { class: 'who' }, speaker(item.channel)),
       h('div', { class: 'said' }),
     );
@@ -186,7 +188,7 @@ export class Captions {
 
   #fill(item, element) {
     mark(element, 'data-final', item.final);
-    say(element.children[0], clock(item.start - this.#zero));
+    this.#tell(element, item);
     const content = this.#contents[item.kind](item);
     element.children[2].replaceChildren(...content, ...this.#matches(item));
     if (item.id) this.#citation(element, item.id);
@@ -238,13 +240,40 @@ export class Captions {
     const zero = this.#conversation.origin;
     if (zero === this.#zero) return;
     this.#zero = zero;
-    for (const [item, element] of this.#elements) say(element.children[0], clock(item.start - zero));
+    for (const [item, element] of this.#elements) this.#tell(element, item);
+  }
+
+  #tell(element, item) {
+    say(buttonOf(element), clock(item.start - this.#zero));
   }
 
   #click(event) {
     const link = event.target.closest('[data-go]');
     if (link) this.goTo(link.dataset.go);
-    else if (event.target.tagName === 'TIME') this.#go(this.#items.get(event.target.closest('.item')));
+    else if (event.target.closest('time')) {
+      const element = event.target.closest('.item');
+      this.#stopAt(element);
+      this.#go(this.#items.get(element));
+    }
+  }
+
+  /** From one time to another; not every one is shown on narrow screens. */
+  #roam(event) {
+    const step = STEPS[event.key];
+    if (!step || !event.target.closest('time')) return;
+    event.preventDefault();
+    let element = step.from(this.list, event.target.closest('.item'));
+    while (element && !buttonOf(element).checkVisibility()) element = element[step.on];
+    if (!element) return;
+    this.#stopAt(element);
+    buttonOf(element).focus();
+  }
+
+  #stopAt(element) {
+    if (!element) return;
+    if (this.#stop) buttonOf(this.#stop).tabIndex = -1;
+    this.#stop = element;
+    buttonOf(element).tabIndex = 0;
   }
 
   get #scroller() {
@@ -281,5 +310,16 @@ export class Captions {
     say(this.jump.lastChild, `${plural(this.#fresh, 'new item')}`);
   }
 }
+
+/** What is pressed to go to its time. */
+const buttonOf = (element) => element.children[0].firstChild;
+
+/** Where keys lead: first there, and on until there is a time to be seen. */
+const STEPS = {
+  ArrowDown: { from: (list, element) => element.nextElementSibling, on: 'nextElementSibling' },
+  ArrowUp: { from: (list, element) => element.previousElementSibling, on: 'previousElementSibling' },
+  Home: { from: (list) => list.firstElementChild, on: 'nextElementSibling' },
+  End: { from: (list) => list.lastElementChild, on: 'previousElementSibling' },
+};
 
 const KINDS = { note: 'note', vocabulary: 'vocabulary' };

@@ -1,6 +1,6 @@
 /** A session's results on their way to its conversation; and the final captions to screen readers. */
 
-import { Stream, at, now, requestJson } from './api.js';
+import { Stream, at, now, request } from './api.js';
 import { h } from './dom.js';
 import { speaker } from './format.js';
 import { Conversation } from './model.js';
@@ -13,6 +13,7 @@ export class Feed {
   delays = new Delays();
   #texts = 0;
   #asking = false;
+  #tag = ''; // of the texts that came last
   #complete = null; // the ending after which texts were asked for
 
   /** `changed` is told that there is something new, `state` how the stream is. */
@@ -55,9 +56,11 @@ export class Feed {
     this.#asking = true;
     const { ending } = this.conversation;
     try {
-      const { texts } = await requestJson(at(this.session, '/texts'), { quiet: true });
+      const headers = { Accept: 'application/json', 'If-None-Match': this.#tag };
+      const answer = await request(at(this.session, '/texts'), { quiet: true, headers });
       const before = this.conversation.version;
-      this.conversation.takeTexts(texts);
+      if (answer.status !== 304) this.conversation.takeTexts((await answer.json()).texts);
+      this.#tag = answer.headers.get('ETag') || '';
       this.#complete = ending;
       if (this.conversation.version !== before) this.changed();
     } catch {

@@ -86,7 +86,9 @@ def test_every_file_is_used_and_every_used_file_is_there() -> None:
 
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "gpu"])
 def test_what_is_applied_is_rendered(folder: Path) -> None:
-    assert set(WORKERS) < set(of_kind(rendered(folder), "Deployment"))
+    made = of_kind(rendered(folder), "Deployment", "Job")
+    assert {*WORKERS, "tenor-gateway", "tenor-topics"} == made.keys()
+    assert all(":" in container_of(each)["image"] for each in made.values())
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])

@@ -8,8 +8,8 @@ ARGS ?=
 FUZZ_SECONDS ?= 45
 # What `make prometheus` unpacks.
 TOOLS := .cache/prometheus
-# Two processes; files that take long come first, as they do in the order of the folders.
-TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes, since many tests wait; files that take long come first, as their folders do.
+TOGETHER := -n 3 --dist loadfile --no-loadscope-reorder
 
 export UV_HTTP_TIMEOUT = 300
 export UV_NO_PROGRESS = 1

@@ -1,9 +1,9 @@
 """When the words of a batch of transcripts were said, by the network that decoded them, on torch.
 
 Where some heads of the decoder look while it says a token is where the token was said: dynamic time
-warping makes one path of it. openai-whisper's own function does so too (`whisper.timing`), for one
-transcript at a time: on a GPU that takes longer than the decode of the whole batch. Here the
-network runs once for many; only the warping is done one by one, on the CPU.
+warping makes one path of it. openai-whisper's own function does so too (`whisper.timing`), with a
+pass through the network for each transcript. Here the network runs once for many; only the warping
+is done one by one, on the CPU.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ class Workshop:
     def _warm(
         self, run: Callable[[list[T]], object], executor: ThreadPoolExecutor, control: T
     ) -> None:
-        """A GPU's first call loads its kernels, for seconds: before a session waits for it."""
+        """A GPU's first call sets it up and loads kernels: before a session waits for it."""
         if self._kind != "cpu" and executor is self.device:
             executor.submit(run, [control]).result()
 

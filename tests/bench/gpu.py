@@ -12,7 +12,7 @@ is measured alone, in this process, with the models that the environment names (
   one after the other in any batch.
 - `tiny`, `base`, `small`: recognition by `models.whisper_torch`, utterances of up to 8 s.
   `small` has random weights, since no package holds trained ones: it measures time alone, and its
-  transcripts are all as long as they may be, 112 tokens, where such an utterance has about 30.
+  transcripts are all as long as they may be, 112 tokens of text, several times those of speech.
 - `sessions`: how many live sessions are captioned (`captions_capacity`, without Kafka), by the
   agent, the batchers and the schedule of a worker, in one process.
 
@@ -53,6 +53,7 @@ from whisper.model import ModelDimensions
 from models import registry
 from models.base import SAMPLE_RATE, Floats, Pixels, TextEncoder, Utterance
 from models.expression import SEEN
+from models.whisper import CONTEXTS_S, most_tokens, tokenizer_for
 from models.whisper_torch import TorchWhisper, empty
 from streams.agents.speech import floats
 from streams.figures import tell
@@ -105,7 +106,7 @@ def parts(
         "small": lambda: recogniser(
             untrained(SMALL, device),
             [Utterance(each, thorough=False) for each in heard(speech)],
-            "random weights: time only",
+            f"random weights, {most_tokens(CONTEXTS_S[0])} tokens each: time only",
         ),
     }
 
@@ -146,10 +147,13 @@ def trained(uri: str, device: str, speech: Sequence[Pcm]) -> AnyPart:
 
 
 def untrained(dims: ModelDimensions, device: str) -> TorchWhisper:
-    """A Whisper with random weights, the same in every run."""
+    """A Whisper with random weights, the same in every run. It says text and nothing else, up to
+    the most tokens that it may: the end and the marks behind it are never the likeliest."""
     torch.manual_seed(0)
     network = empty(dims)
     nn.init.normal_(network.decoder.positional_embedding, std=0.02)
+    with torch.no_grad():
+        network.decoder.token_embedding.weight[tokenizer_for(dims.n_vocab, "en").eot :] = 0
     return TorchWhisper(network, "untrained", device=device, language="en")
 
 

@@ -223,8 +223,9 @@ class DecodeScheduler:
 
     @property
     def unhurried(self) -> bool:
-        """Whether there is time for what may turn out not to be needed."""
-        return self.partials_every() is not None and self._overload.level == 0
+        """Whether there is time for what may turn out not to be needed: partials are decoded, and
+        no final waits that it would delay."""
+        return self.partials_every() is not None and not _has_final(self._batcher.waiting)
 
     async def close(self) -> None:
         """Ends it; decodes that wait or are being run are cancelled."""

@@ -228,7 +228,7 @@ async def test_what_all_have_to_wait_with_waits_for_the_end_of_a_batch() -> None
         assert len(asked) == looked  # nobody looks again and again
         assert doubler.running == [[0]]
         model.gate.set()
-        assert await asyncio.gather(*tasks) == [0, 2, 4]
+        assert await asyncio.wait_for(asyncio.gather(*tasks), 10) == [0, 2, 4]
         assert model.batches == [[0], [1], [2]]
         assert doubler.running == []
         await doubler.close()
@@ -244,7 +244,7 @@ async def test_what_all_have_to_wait_with_waits_for_another_item(batcher: Make) 
     for _ in range(5):
         await asyncio.sleep(0)
     assert doubler.depth == 1
-    assert await asyncio.gather(first, doubler.submit(2)) == [2, 4]
+    assert await asyncio.wait_for(asyncio.gather(first, doubler.submit(2)), 10) == [2, 4]
     assert model.batches == [[1, 2]]
 
 

@@ -24,7 +24,7 @@ SET_NAME: Final = 15
 LONGEST: Final = 15
 """Bytes of a name."""
 NICER: Final = 10
-"""Than the process: of a core that both want, a thread that gives way gets a tenth."""
+"""Than the process: by Linux's weights, a tenth of a core that both want."""
 
 
 def name_thread(name: str) -> None:

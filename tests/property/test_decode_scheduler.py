@@ -180,7 +180,7 @@ class Ledger:
         return [fault for fault, found in faults.items() if found]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(asks, max_size=60), st.integers(1, 3))
 def test_finals_pass_partials_and_nobody_starves(wanted: list[Ask], workers: int) -> None:
     """Partials leave a final one of several workers, and a final waits for none but those that run;

@@ -47,8 +47,8 @@ def pack(queue: Sequence[Waiting[T]], largest: int) -> list[int]:
 
 
 Pack = Callable[[Sequence[Waiting[T]], int], list[int]]
-"""Which places of the queue, in order of arrival, make the next batch, at most so many: one at
-least if anything waits, and all of one bucket."""
+"""Which places of the queue, in order of arrival, make the next batch, at most so many, and all of
+one bucket. None, though something waits: not before a batch has ended or an item has come."""
 
 Observer = Callable[[str, Sequence[T], Sequence[float], float], None]
 """Is told of each batch that was run: model, items, how long each waited, and its duration (s)."""
@@ -97,13 +97,19 @@ class Batcher(Generic[T, R]):
         self._failed = failed
         self._retry_s = retry_s
         self._queue: list[Entry[T, R]] = []
-        self._filled = asyncio.Event()
+        self._running: dict[int, list[T]] = {}
+        self._stirred = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
 
     @property
     def waiting(self) -> list[Waiting[T]]:
         """What waits and is still awaited, in order of arrival."""
         return [waiting for waiting, answer in self._queue if not answer.done()]
+
+    @property
+    def running(self) -> list[list[T]]:
+        """The batches that are being run."""
+        return list(self._running.values())
 
     @property
     def depth(self) -> int:
@@ -114,12 +120,14 @@ class Batcher(Generic[T, R]):
         """The model's answer to this item; raises what the model raises for it alone."""
         loop = asyncio.get_running_loop()
         if not self._workers:
-            names = (f"batcher-{self.name}-{i}" for i in range(self._most))
-            self._workers = [asyncio.create_task(self._work(), name=name) for name in names]
+            self._workers = [
+                asyncio.create_task(self._work(number), name=f"batcher-{self.name}-{number}")
+                for number in range(self._most)
+            ]
         answer: asyncio.Future[R] = loop.create_future()
         waiting = Waiting(item, self._bucket(item), loop.time(), tracing.here())
         self._queue.append((waiting, answer))
-        self._filled.set()
+        self._stirred.set()
         return await answer
 
     def withdraw(self, unwanted: Callable[[T], bool], why: Callable[[], Exception]) -> None:
@@ -138,16 +146,23 @@ class Batcher(Generic[T, R]):
             answer.cancel()
         self._queue.clear()
 
-    async def _work(self) -> None:
+    async def _work(self, number: int) -> None:
         while True:
-            await self._filled.wait()
+            await self._stirred.wait()
             await asyncio.sleep(self._patience())
-            batch = self._take()
-            try:
-                await self._answer(batch)
-            finally:  # closed in the midst of it: nobody shall wait for ever
-                for _, answer in batch:
-                    answer.cancel()
+            if batch := self._take():
+                await self._see_through(number, batch)
+
+    async def _see_through(self, number: int, batch: list[Entry[T, R]]) -> None:
+        self._running[number] = [waiting.item for waiting, _ in batch]
+        try:
+            await self._answer(batch)
+        finally:
+            del self._running[number]
+            if self._queue:  # what had to wait for the end of this
+                self._stirred.set()
+            for _, answer in batch:  # closed in the midst of it: nobody shall wait for ever
+                answer.cancel()
 
     def _patience(self) -> float:
         """How long to wait for more (s)."""
@@ -157,13 +172,13 @@ class Batcher(Generic[T, R]):
         return max(0.0, self._queue[0][0].since + self._wait_s - now)
 
     def _take(self) -> list[Entry[T, R]]:
-        """The next batch, out of the queue; empty if another worker was quicker."""
+        """The next batch, out of the queue; empty if all that waits has to wait on."""
         awaited = [entry for entry in self._queue if not entry[1].done()]
         places = self._pack([waiting for waiting, _ in awaited], self._largest)
         taken = set(places)
         self._queue = [entry for i, entry in enumerate(awaited) if i not in taken]
-        if not self._queue:
-            self._filled.clear()
+        if not (self._queue and places):
+            self._stirred.clear()
         return [awaited[i] for i in places]
 
     async def _answer(self, batch: list[Entry[T, R]]) -> None:

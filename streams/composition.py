@@ -52,15 +52,18 @@ class Workshop:
 
     `device` runs what is heavy, `light` the small models that always run on the CPU, so that
     voice activity need not wait for a recognition that is under way, and `decoders` the recogniser
-    where that runs on the CPU too; where not, the search for faces. `texts` are the typed texts of
-    the sessions.
+    where that runs on the CPU too; where not, the search for faces. All but `light` give way to the
+    event loop, and so do the threads that their models make. `texts` are the typed texts of the
+    sessions.
     """
 
     settings: Settings
     metrics: Metrics
     say: Callable[[str], None] = lambda text: None
     texts: Texts = field(default_factory=FixedTexts)
-    device: ThreadPoolExecutor = field(default_factory=lambda: threads.executor(1, "device"))
+    device: ThreadPoolExecutor = field(
+        default_factory=lambda: threads.executor(1, "device", gives_way=True)
+    )
     light: ThreadPoolExecutor = field(default_factory=lambda: threads.executor(1, "light"))
     batchers: list[Batcher[Any, Any] | DecodeScheduler] = field(default_factory=list)
     decoders: ThreadPoolExecutor = field(init=False)
@@ -71,7 +74,7 @@ class Workshop:
         registry.set_threads(self.settings.threads)
         for each in gpu.present() if self._kind == "cuda" else ():
             self.metrics.watch_gpu(each)
-        self.decoders = threads.executor(self.settings.decoders, "decoder")
+        self.decoders = threads.executor(self.settings.decoders, "decoder", gives_way=True)
 
     def agents(self, names: Collection[str], means: Means) -> list[Agent]:
         """The agents of these names, with their models loaded; blocks for seconds."""
@@ -91,7 +94,7 @@ class Workshop:
 
     def _audio(self, means: Means) -> Agent:
         settings = self.settings
-        detector = self._load("vad", lambda: registry.load_vad(settings.vad_model))
+        detector = self._load("vad", lambda: registry.load_vad(settings.vad_model), light=True)
         speech = self._load(
             "speech",
             lambda: registry.load_speech(
@@ -182,7 +185,9 @@ class Workshop:
 
     def _join(self, means: Means) -> Agent:
         model = self._load(
-            "fusion", lambda: FusionModel.load(registry.resolve(self.settings.fusion_model))
+            "fusion",
+            lambda: FusionModel.load(registry.resolve(self.settings.fusion_model)),
+            light=True,
         )
 
         def judge(questions: list[Question]) -> Sequence[fusion.Opinion | None]:
@@ -204,6 +209,7 @@ class Workshop:
             lambda: registry.load_align(
                 settings.align_model, text=settings.text_model, image=settings.image_model
             ),
+            light=True,
         )
 
         def place(batch: list[tuple[str, Floats]]) -> Sequence[Floats]:
@@ -226,10 +232,9 @@ class Workshop:
             return run
         return lambda items: [run([item])[0] for item in items]
 
-    def _load(self, name: str, load: Callable[[], M]) -> M:
+    def _load(self, name: str, load: Callable[[], M], *, light: bool = False) -> M:
         started = time.perf_counter()
-        with threads.named(name):
-            model = load()
+        model = threads.in_thread(name, load, gives_way=not light)
         seconds = time.perf_counter() - started
         self.metrics.model_load.labels(name).set(seconds)
         self.say(f"model {name} loaded in {seconds:.1f} s")

@@ -1,9 +1,10 @@
 """Who is decoded next, and what gives way under load: the recogniser shared by all sessions.
 
 Finals are what must be right and complete, partials only what is nice to see early. So finals go
-first, sessions take turns, and when decodes wait too long, partials are asked for less often and
-then not at all (`Overload`); finals are never refused. `pack_decodes`, `outdated` and `Overload`
-are pure; `DecodeScheduler` is the shell that asks them and owns the queue.
+first, partials leave one of several decoders to them, sessions take turns, and when decodes wait
+too long, partials are asked for less often and then not at all (`Overload`); finals are never
+refused. `pack_decodes`, `outdated` and `Overload` are pure; `DecodeScheduler` is the shell that
+asks them and owns the queue.
 
 All times are seconds of the event loop's clock.
 """
@@ -36,13 +37,17 @@ class Decode:
     deadline: float
 
 
-def pack_decodes(queue: Queue, largest: int) -> list[int]:
-    """Which places of the queue make the next batch of at most `largest`.
+def pack_decodes(queue: Queue, largest: int, *, partials: int = 0, workers: int = 1) -> list[int]:
+    """Which places of the queue make the next batch of at most `largest`, while `partials` batches
+    of partials are run by as many of the `workers`.
 
+    One of several workers is kept for finals: none of them waits because all decode partials.
     Finals come before partials; among these the n-th of a session after the (n-1)-th of all others;
     among these the earliest deadline. A batch is of one kind and one bucket: room beside finals is
     not filled with partials, because a batch takes the longer the more there are in it.
     """
+    if workers > 1 and partials >= workers - 1 and not _has_final(queue):
+        return []
     turns: Counter[tuple[str, bool]] = Counter()
     order: list[tuple[bool, int, float, int]] = []
     for place, decode in enumerate(waiting.item for waiting in queue):
@@ -53,13 +58,17 @@ def pack_decodes(queue: Queue, largest: int) -> list[int]:
     return [place for place in places if _alike(queue[place], queue[places[0]])][:largest]
 
 
+def _has_final(queue: Queue) -> bool:
+    return any(waiting.item.final for waiting in queue)
+
+
 def _alike(one: Waiting[Decode], other: Waiting[Decode]) -> bool:
     return one.item.final == other.item.final and one.bucket == other.bucket
 
 
 def outdated(queue: Queue, now: float) -> list[Decode]:
     """The partials that are too late already and would still have to let a final go first."""
-    if not any(waiting.item.final for waiting in queue):
+    if not _has_final(queue):
         return []
     return [w.item for w in queue if not w.item.final and w.item.deadline < now]
 
@@ -164,6 +173,7 @@ class DecodeScheduler:
     ) -> None:
         self._metrics = metrics
         self._partial_s = partial_s
+        self._workers = workers
         self._overload = Overload(limits)
         self._again: asyncio.TimerHandle | None = None
         self._batcher: Batcher[Decode, Transcript] = Batcher(
@@ -213,8 +223,9 @@ class DecodeScheduler:
 
     @property
     def unhurried(self) -> bool:
-        """Whether there is time for what may turn out not to be needed."""
-        return self.partials_every() is not None and self._overload.level == 0
+        """Whether there is time for what may turn out not to be needed: partials are decoded, and
+        no final waits that it would delay."""
+        return self.partials_every() is not None and not _has_final(self._batcher.waiting)
 
     async def close(self) -> None:
         """Ends it; decodes that wait or are being run are cancelled."""
@@ -226,7 +237,8 @@ class DecodeScheduler:
         now = self._look(queue)
         late = set(outdated(queue, now))
         self._batcher.withdraw(lambda decode: decode in late, _OutdatedError)
-        return pack_decodes(queue, largest)
+        partials = sum(not batch[0].final for batch in self._batcher.running)
+        return pack_decodes(queue, largest, partials=partials, workers=self._workers)
 
     def _look(self, queue: Queue) -> float:
         loop = asyncio.get_running_loop()

@@ -144,7 +144,6 @@ def _as_the_document_says(operation: Any) -> Any:  # noqa: ANN401  (schemathesis
     @schema.include(method=operation.method.upper(), path=operation.path).parametrize()
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],

@@ -43,13 +43,13 @@ from tests.property.standins import Typed, listening
 SPOKEN = (EventType.CAPTION_FINAL, EventType.CAPTION_SILENCE, EventType.CAPTION_GAP)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(), st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
     crashes_change_nothing("audio", log, listening, data)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs(), st.data())
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], data: st.DataObject
@@ -57,7 +57,7 @@ def test_a_partition_that_goes_and_comes_back_changes_nothing(
     a_revocation_changes_nothing("audio", log, listening, data)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(logs())
 def test_no_millisecond_is_told_twice(log: list[Event]) -> None:
     world, _ = undisturbed("audio", log, listening)
@@ -67,7 +67,7 @@ def test_no_millisecond_is_told_twice(log: list[Event]) -> None:
             assert all(a[1] <= b[0] for a, b in pairwise(spans))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tracks("one", "customer"))
 def test_every_millisecond_is_told_once(track: list[Event]) -> None:
     world, _ = undisturbed("audio", [*track, end("one")], listening)
@@ -81,7 +81,7 @@ def test_every_millisecond_is_told_once(track: list[Event]) -> None:
         assert abs(spans[-1][1] - last) <= JITTER_MS + 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(tracks("one", "agent"), numbered("one", "agent")))
 def test_a_partial_comes_before_its_final_and_what_is_stable_in_it_stays(log: list[Event]) -> None:
     world, _ = undisturbed("audio", [*log, end("one")], listening)
@@ -103,7 +103,7 @@ def _check_partials(world: World) -> None:
             before = partial
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(tracks("one", "agent"), numbered("one", "agent")))
 def test_a_final_is_of_all_its_audio(log: list[Event]) -> None:
     """The stand-in hears a word in every 100 ms, forty at most; pauses it decoded at early are no
@@ -120,7 +120,7 @@ def _whole_caption(caption: dict[str, Any]) -> int:
     return length
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(tracks("one", "customer", calm=True))
 def test_jitter_alone_makes_no_gap(track: list[Event]) -> None:
     world, _ = undisturbed("audio", [*track, end("one")], listening)

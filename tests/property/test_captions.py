@@ -207,7 +207,7 @@ def numbered(log: Sequence[Chunk]) -> list[Chunk]:
     return [replace(chunk, offset=offset) for offset, chunk in enumerate(log)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_order_within_the_lateness_does_not_matter(data: st.DataObject) -> None:
     chunks = data.draw(chunked().flatmap(lossy))
@@ -216,7 +216,7 @@ def test_order_within_the_lateness_does_not_matter(data: st.DataObject) -> None:
     assert not shuffled.late
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_what_is_told_late_was_lost_and_changes_nothing_else(data: st.DataObject) -> None:
     chunks = data.draw(chunked().flatmap(lossy))
@@ -225,7 +225,7 @@ def test_what_is_told_late_was_lost_and_changes_nothing_else(data: st.DataObject
     assert told(shuffled.pieces) == told(listen(in_time).pieces)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_repeats_change_nothing(data: st.DataObject) -> None:
     log = data.draw(delayed(data.draw(chunked().flatmap(lossy))))
@@ -238,7 +238,7 @@ def test_repeats_change_nothing(data: st.DataObject) -> None:
     assert told(listener.pieces) == told(calm.pieces)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_the_pieces_are_the_channel(data: st.DataObject) -> None:
     """Without hole or overlap; what was lost is in them as it is called: a gap, or concealed."""
@@ -278,7 +278,6 @@ def sound_of_chunks(chunks: Sequence[Chunk], pieces: Sequence[Piece]) -> list[tu
     ]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_every_millisecond_is_told_once_without_numbers_too(data: st.DataObject) -> None:
     """Time stamps that are off by up to 120 ms make no gap; nothing is lost, nothing concealed."""
@@ -294,7 +293,6 @@ def test_every_millisecond_is_told_once_without_numbers_too(data: st.DataObject)
     assert pieces[-1].end - pieces[0].start == samples // PER_MS
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_numbers_may_count_other_channels_too(data: st.DataObject) -> None:
     chunks = data.draw(chunked())
@@ -305,7 +303,7 @@ def test_numbers_may_count_other_channels_too(data: st.DataObject) -> None:
     assert not listener.late
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.data())
 def test_a_restart_at_any_moment_tells_the_rest(data: st.DataObject) -> None:
     """The log has losses, late chunks and repeats; pieces are delivered later than they are cut."""

@@ -56,7 +56,7 @@ def texts(succession: Succession) -> dict[str, str]:
 steps = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc")), max_size=60)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(steps)
 def test_only_the_last_owner_writes_with_effect(moves: list[tuple[int, str]]) -> None:
     log: list[Entry] = []
@@ -75,7 +75,7 @@ def test_only_the_last_owner_writes_with_effect(moves: list[tuple[int, str]]) ->
         assert texts(read(log)) == owner.found | owner.kept
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps)
 def test_of_those_that_race_one_wins(moves: list[tuple[int, str]]) -> None:
     """Whoever has been told that the ledger is its own was so at that place of the log."""

@@ -77,7 +77,7 @@ def shuffled(data: st.DataObject, texts: Sequence[Text]) -> list[Text]:
     return mixed
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(logs(), utterances(), st.data())
 def test_later_texts_change_no_bias(
     log: list[Text], utterance: Utterance, data: st.DataObject
@@ -91,7 +91,7 @@ def test_later_texts_change_no_bias(
         assert utterance.bias(Context(shuffled(data, read)).texts) == whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(logs(), st.data())
 def test_a_context_is_a_function_of_what_was_added(log: list[Text], data: st.DataObject) -> None:
     whole = Context(log)
@@ -107,7 +107,7 @@ def test_a_context_is_a_function_of_what_was_added(log: list[Text], data: st.Dat
         assert kept_of_sort == sorted(of_sort)[-KEPT:]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(logs(), utterances())
 def test_a_prompt_is_short_and_made_of_its_evidence(log: list[Text], utterance: Utterance) -> None:
     found = utterance.bias(log)
@@ -122,7 +122,7 @@ def test_a_prompt_is_short_and_made_of_its_evidence(log: list[Text], utterance: 
     assert set(first) == set(found.evidence)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.builds(

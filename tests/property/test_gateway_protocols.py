@@ -393,7 +393,7 @@ class OpenAIMachine(Machine):
         assert not self.core._committed
 
 
-BUDGET = settings(max_examples=100, stateful_step_count=40, deadline=None)
+BUDGET = settings(stateful_step_count=40)
 
 TestDeepgram = DeepgramMachine.TestCase
 TestDeepgram.settings = BUDGET

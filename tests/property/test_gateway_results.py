@@ -224,7 +224,7 @@ def offsets(cursor: Cursor) -> dict[Place, int]:
     }
 
 
-Reading.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
+Reading.TestCase.settings = settings(max_examples=120, stateful_step_count=50)
 TestReading = Reading.TestCase
 
 
@@ -334,7 +334,7 @@ def results(draw: st.DrawFn) -> Result:
     return SentimentWindow(**of, revision=revision, final=final, score=0.0, **WINDOW)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(results(), max_size=25))
 @example([draft(2), draft(1)])
 @example([draft(1), draft(2), draft(2)])

@@ -142,7 +142,6 @@ CLIENTS = st.builds(
 
 
 @given(client=CLIENTS, disturbed=CONNECTIONS)
-@settings(max_examples=100, deadline=None)
 def test_it_is_as_if_nothing_had_happened(client: Client, disturbed: list[Connection]) -> None:
     log = sent(client, disturbed)
     undisturbed = sent(replace(client, start=start_of(log)))
@@ -159,7 +158,7 @@ def test_it_is_as_if_nothing_had_happened(client: Client, disturbed: list[Connec
     start=st.sampled_from([None, NOW - 5000]),
     disturbed=CONNECTIONS,
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_recording_that_is_sent_again_from_its_begin_is_left_out_as_far_as_it_is_known(
     kind: str, start: int | None, disturbed: list[Connection]
 ) -> None:

@@ -94,13 +94,13 @@ pictures = st.builds(picture, st.integers(1, 20_000), st.integers(1, 12))
 logs = st.lists(pictures, max_size=6).map(lambda log: [*log, silent(30_000)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(logs, st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
     crashes_change_nothing("images", log, seeing, data)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs, st.data())
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], data: st.DataObject

@@ -118,13 +118,13 @@ def logs(draw: st.DrawFn) -> list[Event]:
     return draw(interleaved([draw(anything(name) | calls(name)) for name in names]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(logs(), makers, st.data())
 def test_crashes_change_nothing(log: list[Event], make: MakeAgent, data: st.DataObject) -> None:
     crashes_change_nothing("features", log, make, data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(), makers, st.data())
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], make: MakeAgent, data: st.DataObject
@@ -132,7 +132,6 @@ def test_a_partition_that_goes_and_comes_back_changes_nothing(
     a_revocation_changes_nothing("features", log, make, data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(logs(), makers, st.data())
 def test_features_that_come_again_change_nothing(
     log: list[Event], make: MakeAgent, data: st.DataObject
@@ -148,7 +147,7 @@ def test_features_that_come_again_change_nothing(
     assert sentiment(world) == sentiment(calm)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(calls(), st.data())
 def test_words_may_come_before_their_voice(log: list[Event], data: st.DataObject) -> None:
     calm, _ = undisturbed("features", log, joining)

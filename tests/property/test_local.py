@@ -85,7 +85,7 @@ async def heard(
     return [each async for each in captions.caption(session, one_by_one(chunks, paced=paced))]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(MOMENTS_MS, min_size=1, max_size=4), st.booleans())
 def test_sessions_side_by_side_are_each_accounted_for(calls: list[list[int]], paced: bool) -> None:
     async def all_at_once() -> list[list[tuple[float, Result]]]:
@@ -106,7 +106,7 @@ def test_sessions_side_by_side_are_each_accounted_for(calls: list[list[int]], pa
         assert [at for at, _ in timeline] == sorted(at for at, _ in timeline)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(MOMENTS_MS)
 def test_paced_by_the_clock_nothing_is_said_before_it_was_heard(lengths: list[int]) -> None:
     async def paced() -> tuple[int, list[tuple[float, Result]]]:

@@ -198,13 +198,13 @@ def expected(log: Sequence[Event]) -> set[tuple[str, str]]:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(logs(), st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
     crashes_change_nothing("features", log, comparing, data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(), st.data())
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], data: st.DataObject
@@ -212,7 +212,7 @@ def test_a_partition_that_goes_and_comes_back_changes_nothing(
     a_revocation_changes_nothing("features", log, comparing, data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(calls("one"))
 def test_all_pairs_are_found_whatever_comes_first(log: list[Event]) -> None:
     world, _ = undisturbed("features", log, comparing)
@@ -220,7 +220,7 @@ def test_all_pairs_are_found_whatever_comes_first(log: list[Event]) -> None:
     assert not world.dead_letters
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 600_000), PIECES, ANGLES), min_size=1, max_size=40))
 def test_what_is_on_time_is_found_in_a_long_session(
     drawn: list[tuple[int, Modality, int]],

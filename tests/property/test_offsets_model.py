@@ -58,5 +58,5 @@ class Tracking(RuleBasedStateMachine):
             assert self.tracker.in_flight(partition) == len(unfinished)
 
 
-Tracking.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+Tracking.TestCase.settings = settings(max_examples=200, stateful_step_count=60)
 TestTracking = Tracking.TestCase

@@ -62,6 +62,16 @@ def test_finals_go_first_then_heads_of_sessions_by_deadline(
     assert (first.final, first.deadline) == (final, min(heads))
 
 
+@given(queues(), st.integers(1, 5), st.integers(1, 4), st.integers(0, 4))
+def test_only_partials_wait_for_a_worker_that_is_kept_for_finals(
+    queue: list[Waiting[Decode]], largest: int, workers: int, partials: int
+) -> None:
+    places = pack_decodes(queue, largest, partials=partials, workers=workers)
+    kept = workers > 1 and workers - partials <= 1
+    finals = any(waiting.item.final for waiting in queue)
+    assert places == ([] if kept and not finals else pack_decodes(queue, largest))
+
+
 @given(queues(), st.integers(1, 5))
 def test_no_session_has_a_second_turn_in_a_batch_before_the_first_of_another(
     queue: list[Waiting[Decode]], largest: int

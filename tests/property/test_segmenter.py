@@ -109,7 +109,7 @@ def cuts_of(data: st.DataObject, audio: Pcm) -> list[int]:
     return data.draw(st.lists(st.integers(0, len(audio)), max_size=8), label="chunk ends")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(recordings(), rule_sets, detectors, st.data())
 def test_chunks_do_not_matter(
     audio: Pcm, rules: Rules, detector: NewDetector, data: st.DataObject
@@ -120,7 +120,7 @@ def test_chunks_do_not_matter(
     assert spans(whole.segments) == spans(parts.segments) == spans(frames.segments)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(recordings(), rule_sets, detectors)
 def test_every_sample_is_in_one_segment(audio: Pcm, rules: Rules, detector: NewDetector) -> None:
     segments = listen(audio, rules, detector).segments
@@ -133,7 +133,7 @@ def test_every_sample_is_in_one_segment(audio: Pcm, rules: Rules, detector: NewD
         assert np.array_equal(segment.audio, speech)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(recordings(), rule_sets, detectors)
 def test_no_speech_ends_before_what_was_complete(
     audio: Pcm, rules: Rules, detector: NewDetector
@@ -146,7 +146,7 @@ def test_no_speech_ends_before_what_was_complete(
             assert all(each.end >= complete for each in later if each.kind == "speech")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(recordings(), rule_sets, detectors, st.data())
 def test_a_restart_at_any_cut_hears_the_same(
     audio: Pcm, rules: Rules, detector: NewDetector, data: st.DataObject

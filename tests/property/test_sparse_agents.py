@@ -93,13 +93,13 @@ def logs(draw: st.DrawFn) -> list[Event]:
     return draw(interleaved([draw(chats(name)) for name in names]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(logs(), st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
     crashes_change_nothing("text", log, writing, data)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(logs(), st.data())
 def test_a_partition_that_goes_and_comes_back_changes_nothing(
     log: list[Event], data: st.DataObject
@@ -107,7 +107,6 @@ def test_a_partition_that_goes_and_comes_back_changes_nothing(
     a_revocation_changes_nothing("text", log, writing, data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(logs())
 def test_silence_is_told_only_where_nothing_was_missed(log: list[Event]) -> None:
     world, _ = undisturbed("text", log, writing)

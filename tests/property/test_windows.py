@@ -39,7 +39,7 @@ rules_of_any_kind = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(calls(), rules_of_any_kind, st.data())
 def test_any_order_within_the_lateness_gives_the_windows_of_the_set(
     call: Call, rules: Rules, data: st.DataObject
@@ -51,7 +51,7 @@ def test_any_order_within_the_lateness_gives_the_windows_of_the_set(
     assert not run.late
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(calls(), rules_of_any_kind, st.data())
 def test_the_order_of_items_in_a_window_is_that_of_their_ends(
     call: Call, rules: Rules, data: st.DataObject
@@ -62,7 +62,7 @@ def test_the_order_of_items_in_a_window_is_that_of_their_ends(
         assert [item.end for item in window.items] == sorted(item.end for item in window.items)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(calls(), kinds, st.data())
 def test_corrected_windows_end_as_if_nothing_had_been_late(
     call: Call, rules: Rules, data: st.DataObject
@@ -79,7 +79,7 @@ def test_corrected_windows_end_as_if_nothing_had_been_late(
         assert told in (list(range(len(told))), list(range(1, len(told) + 1)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(calls(), rules_of_any_kind, st.data())
 def test_a_session_ends_with_its_last_event_and_leaves_nothing(
     call: Call, rules: Rules, data: st.DataObject
@@ -92,7 +92,7 @@ def test_a_session_ends_with_its_last_event_and_leaves_nothing(
     assert_empty(run)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(wild_logs(), rules_of_any_kind)
 def test_every_item_is_in_exactly_the_windows_it_belongs_to_or_late(
     log: list[Event], rules: Rules
@@ -112,7 +112,7 @@ def test_every_item_is_in_exactly_the_windows_it_belongs_to_or_late(
     assert_empty(run)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wild_logs(), rules_of_any_kind)
 def test_event_time_never_goes_back(log: list[Event], rules: Rules) -> None:
     run, before = Run(rules), (0, 0, 0)
@@ -127,7 +127,7 @@ def test_event_time_never_goes_back(log: list[Event], rules: Rules) -> None:
     assert starts == sorted(starts)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wild_logs(), rules_of_any_kind)
 def test_only_expiry_closes_a_window_before_its_companion(log: list[Event], rules: Rules) -> None:
     run = Run(rules)
@@ -141,7 +141,7 @@ def test_only_expiry_closes_a_window_before_its_companion(log: list[Event], rule
         assert all(item.expects in seen for item in items if item.expects)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(wild_logs(), rules_of_any_kind, st.sampled_from([0, 60_000]), st.data())
 def test_restarts_anywhere_change_nothing(
     log: list[Event], rules: Rules, memory: int, data: st.DataObject
@@ -157,7 +157,7 @@ def test_restarts_anywhere_change_nothing(
     assert run.windows.snapshot() == calm.windows.snapshot()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(wild_logs(), rules_of_any_kind, st.data())
 def test_what_a_snapshot_covers_has_no_effect_again(
     log: list[Event], rules: Rules, data: st.DataObject
@@ -172,7 +172,7 @@ def test_what_a_snapshot_covers_has_no_effect_again(
             assert outcome in (Outcome(), Outcome(repeated=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wild_logs(), rules_of_any_kind, st.data())
 def test_signals_that_are_repeated_late_change_nothing(
     log: list[Event], rules: Rules, data: st.DataObject
@@ -206,7 +206,7 @@ def stale_signals(input_: str, origin: int) -> st.SearchStrategy[Event]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wild_logs(), rules_of_any_kind, st.data())
 def test_an_expiry_written_by_a_worker_that_lags_changes_nothing(
     log: list[Event], rules: Rules, data: st.DataObject
@@ -226,7 +226,7 @@ def test_an_expiry_written_by_a_worker_that_lags_changes_nothing(
     assert len(run.ended) == len(calm.ended)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(wild_logs(), rules_of_any_kind, st.sampled_from(INPUTS))
 def test_a_declared_input_that_is_unseen_holds_everything_back(
     log: list[Event], rules: Rules, missing: str
@@ -246,7 +246,7 @@ def test_a_declared_input_that_is_unseen_holds_everything_back(
     assert missing in run.windows.sources.seen or run.ended
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wild_logs(), rules_of_any_kind)
 def test_provisional_windows_change_nothing(log: list[Event], rules: Rules) -> None:
     shown, plain = Run(replace(rules, early=700)), Run(replace(rules, early=0))
@@ -258,7 +258,7 @@ def test_provisional_windows_change_nothing(log: list[Event], rules: Rules) -> N
         assert all(window.final for window in outcome.closed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wild_logs(), st.sampled_from([TUMBLING, HOPPING]), st.sampled_from([300, 1000, 2500]))
 def test_an_open_window_is_shown_at_each_step_of_event_time(
     log: list[Event], rules: Rules, early: int

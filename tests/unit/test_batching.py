@@ -209,6 +209,45 @@ async def test_another_order_may_be_asked_for(batcher: Make) -> None:
     assert model.batches == [[2, 3], [0, 1]]
 
 
+async def test_what_all_have_to_wait_with_waits_for_the_end_of_a_batch() -> None:
+    asked: list[int] = []
+    model = Doubler()
+    model.gate.clear()
+
+    def one_at_a_time(queue: Sequence[Waiting[int]], largest: int) -> list[int]:
+        asked.append(len(queue))
+        return [0] if queue and not doubler.running else []
+
+    with ThreadPoolExecutor(2) as executor:
+        doubler = Batcher[int, int]("double", model, executor, workers=2, pack=one_at_a_time)
+        tasks = [asyncio.create_task(doubler.submit(i)) for i in range(3)]
+        await asyncio.to_thread(model.started.wait, 10)
+        looked = len(asked)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(asked) == looked  # nobody looks again and again
+        assert doubler.running == [[0]]
+        model.gate.set()
+        assert await asyncio.wait_for(asyncio.gather(*tasks), 10) == [0, 2, 4]
+        assert model.batches == [[0], [1], [2]]
+        assert doubler.running == []
+        await doubler.close()
+
+
+async def test_what_all_have_to_wait_with_waits_for_another_item(batcher: Make) -> None:
+    def pairs(queue: Sequence[Waiting[int]], largest: int) -> list[int]:
+        return [0, 1] if len(queue) > 1 else []
+
+    model = Doubler()
+    doubler = batcher(model, pack=pairs, wait_s=0.0)
+    first = asyncio.create_task(doubler.submit(1))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert doubler.depth == 1
+    assert await asyncio.wait_for(asyncio.gather(first, doubler.submit(2)), 10) == [2, 4]
+    assert model.batches == [[1, 2]]
+
+
 async def test_as_many_batches_run_side_by_side_as_there_are_workers() -> None:
     side_by_side = threading.Barrier(2, timeout=10)
 

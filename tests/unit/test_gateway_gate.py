@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import HTTPConnection, Request
 from starlette.types import Message
@@ -178,7 +178,6 @@ def test_a_gateway_with_keys_has_whatever_name(acme: tuple[KeyRing, str]) -> Non
 amounts = st.floats(0.01, 1000)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(amounts, amounts, st.lists(st.tuples(amounts, st.floats(0, 100)), min_size=1))
 def test_a_bucket_gives_its_rate_and_a_burst_and_one_item_more(
     rate: float, burst: float, items: list[tuple[float, float]]

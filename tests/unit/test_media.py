@@ -302,7 +302,7 @@ anything = st.tuples(st.one_of(st.sampled_from([*SEEDS, *RAW]), st.text()), st.b
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow and libsndfile have much to say about such files
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.one_of(anything, nearly_media()))
 @example(("audio/L16;;=;rate", b"12"))
 def test_whatever_comes_is_decoded_or_refused(media: tuple[str, bytes]) -> None:

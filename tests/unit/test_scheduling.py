@@ -47,6 +47,23 @@ def test_pack(decodes: str, largest: int, batch: list[int]) -> None:
     assert pack_decodes(queue(decodes), largest) == batch
 
 
+@pytest.mark.parametrize(
+    ("decodes", "partials", "workers", "batch"),
+    [
+        ("ap1", 0, 1, [0]),
+        ("ap1", 0, 2, [0]),
+        ("ap1", 1, 2, []),
+        ("ap1 bF9", 1, 2, [1]),
+        ("ap1", 1, 3, [0]),
+        ("ap1", 2, 3, []),
+    ],
+)
+def test_pack_leaves_one_of_several_workers_to_finals(
+    decodes: str, partials: int, workers: int, batch: list[int]
+) -> None:
+    assert pack_decodes(queue(decodes), 4, partials=partials, workers=workers) == batch
+
+
 def test_partials_become_rarer_and_then_stop() -> None:
     overload = Overload()
     late = [Waiting(Decode(Utterance(NO_AUDIO), "a", False, 1e9), None, -10.0)]
@@ -85,10 +102,14 @@ class Recognizer:
 
 
 class Desk:
-    """A scheduler with one worker, at which decodes are asked for by a word."""
+    """A scheduler, at which decodes are asked for by a word."""
 
     def __init__(
-        self, executor: ThreadPoolExecutor, limits: Limits = DEFAULTS, partial_s: float = 0.7
+        self,
+        executor: ThreadPoolExecutor,
+        limits: Limits = DEFAULTS,
+        partial_s: float = 0.7,
+        workers: int = 1,
     ) -> None:
         self.recognizer = Recognizer()
         self.metrics = Metrics()
@@ -96,7 +117,7 @@ class Desk:
             self.recognizer,
             lambda _: None,
             executor,
-            workers=1,
+            workers=workers,
             largest=4,
             wait_s=0.0,
             metrics=self.metrics,
@@ -145,6 +166,21 @@ async def test_a_final_passes_the_partials_that_wait(desk: Desk) -> None:
     assert desk.recognizer.heard == [["running"], ["final"], ["waiting"]]
 
 
+async def test_a_final_begins_beside_partials_and_these_leave_it_the_worker() -> None:
+    with ThreadPoolExecutor(2) as executor:
+        desk = Desk(executor, workers=2)
+        tasks = [await desk.ask("running"), await desk.ask("waiting")]
+        tasks.append(await desk.ask("final", final=True))
+        while len(desk.recognizer.heard) < 2:  # noqa: ASYNC110  (a batch tells nobody)
+            await asyncio.sleep(0.001)
+        begun = sorted(desk.recognizer.heard)
+        desk.recognizer.gate.set()
+        assert await words(*tasks) == ["running", "waiting", "final"]
+        assert begun == [["final"], ["running"]]
+        assert desk.recognizer.heard[2:] == [["waiting"]]
+        await desk.scheduler.close()
+
+
 async def test_a_partial_whose_time_is_over_gives_way_to_a_final(desk: Desk) -> None:
     running = await desk.ask("running")
     late, good = await desk.ask("late", within=AGO), await desk.ask("good")
@@ -178,6 +214,17 @@ async def test_under_overload_partials_are_refused_and_finals_are_not(
     assert await words(running, late, refused, final) == ["running", None, None, "final"]
     assert desk.sample("tenor_partials_skipped_total", reason="finals-only") == 1
     await desk.scheduler.close()
+
+
+async def test_it_is_unhurried_while_no_final_waits_even_if_partials_are_rarer(desk: Desk) -> None:
+    tasks = [await desk.ask("running"), await desk.ask("late", within=AGO)]
+    assert desk.scheduler.unhurried
+    assert desk.sample("tenor_captions_degradation") == 1
+    tasks.append(await desk.ask("final", final=True))
+    assert not desk.scheduler.unhurried
+    desk.recognizer.gate.set()
+    await words(*tasks)
+    assert desk.scheduler.unhurried
 
 
 async def test_where_partials_are_turned_off_there_are_only_finals(

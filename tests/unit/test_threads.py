@@ -1,4 +1,4 @@
-"""Native threads can be told apart by their names."""
+"""Native threads can be told apart by their names, and give way where they shall."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import threading
 
 import pytest
 
-from streams.threads import executor, name_of, named
+from streams.threads import NICER, executor, in_thread, name_of
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names are read from /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have neither")
 
 
 def own_name() -> str:
     return name_of(os.getpid(), threading.get_native_id())
+
+
+def nice(thread: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, thread)
+
+
+def own_nice() -> int:
+    return nice(threading.get_native_id())
 
 
 def test_threads_of_an_executor_have_its_name() -> None:
@@ -22,16 +30,31 @@ def test_threads_of_an_executor_have_its_name() -> None:
         assert threads.submit(own_name).result() == "decoder"
 
 
-def test_a_thread_that_is_made_within_inherits_the_name_and_the_maker_has_its_own_back() -> None:
-    seen: list[str] = []
-    before = own_name()
-    with named("speech"):
-        made = threading.Thread(target=lambda: seen.append(own_name()))
+def test_what_gives_way_is_nicer_and_the_rest_of_the_process_is_not() -> None:
+    before = nice(os.getpid())
+    with executor(1, "decoder", gives_way=True) as heavy, executor(1, "light") as light:
+        assert heavy.submit(own_nice).result() == min(before + NICER, 19)
+        assert light.submit(own_nice).result() == before
+    assert nice(os.getpid()) == before
+
+
+def test_a_thread_that_is_made_in_a_thread_is_like_it() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def load() -> str:
+        made = threading.Thread(target=lambda: seen.append((own_name(), own_nice())))
         made.start()
         made.join()
-    assert (seen, own_name()) == (["speech"], before)
+        return "model"
+
+    assert in_thread("speech", load, gives_way=True) == "model"
+    assert seen == [("speech", min(nice(os.getpid()) + NICER, 19))]
+
+
+def test_what_is_raised_in_a_thread_is_told() -> None:
+    with pytest.raises(ZeroDivisionError):
+        in_thread("speech", lambda: 1 / 0)
 
 
 def test_a_long_name_is_cut() -> None:
-    with named("a name of many letters"):
-        assert own_name() == "a name of many "
+    assert in_thread("a name of many letters", own_name) == "a name of many "

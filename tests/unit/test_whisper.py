@@ -43,7 +43,7 @@ def network(request: pytest.FixtureRequest) -> Whisper:
     return Whisper(ModelDimensions(80, 4, 8, 1, 1, request.param, 448, 8, 1, 1))
 
 
-@settings(deadline=None, max_examples=30)  # each makes the whole list of suppressed tokens anew
+@settings(max_examples=30)  # each makes the whole list of suppressed tokens anew
 @given(text=st.text(st.characters(exclude_characters="<|>", exclude_categories=["Cs"])))
 @example(text="")
 @example(text="  invoice ")

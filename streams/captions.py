@@ -64,6 +64,7 @@ class Chunk:
 class Part:
     """A chunk where it lies in its channel, [start, end) in samples, without its audio; of what
     comes before it, `lost` samples are concealed; negative: so many of its own were there already.
+    When it was put in order, the channel knew the records up to `known`.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Part:
     stamp: int
     sequence: int | None
     source: object
+    known: int
     lost: int = 0
     trace: str = ""
 
@@ -97,7 +99,8 @@ class Piece:
 class Mark:
     """Where a channel goes on after a restart: with the record at `offset`, at event time `time`,
     `skip` samples into the chunk `first`; negative: before it, in what was lost. Anew: at the time
-    of the next chunk, if that is later.
+    of the next chunk, if that is later. Nothing is put in order before the record `known` has come
+    again: what waits is put in order by its time, and what does not as it comes.
     `sequence` and `recent` are those of the chunks that were done."""
 
     offset: int
@@ -107,6 +110,7 @@ class Mark:
     anew: bool = False
     sequence: int | None = None
     recent: Sequence[str] = ()
+    known: int = -1
 
 
 class Late(Exception):  # noqa: N818  (an answer, not a fault)
@@ -142,6 +146,7 @@ class Track:
     _lost: list[tuple[int, int]] = field(default_factory=list)
     _anchor: tuple[int, int] | None = None
     _newest: int = 0
+    _known: int = -1
     _sequence: int | None = None
     _settled: tuple[int, int, int | None] | None = None
 
@@ -180,6 +185,7 @@ class Track:
 
     def offer(self, chunk: Chunk) -> bool:
         """Takes a chunk; False if it came before. Raises Late if the channel is beyond it."""
+        self._known = max(self._known, chunk.offset)
         if chunk.id in {*self._recent, *(each.id for each in self.waiting)}:
             return False
         if self.resume and chunk.id == self.resume.first and self.resume.skip:
@@ -187,9 +193,13 @@ class Track:
             rest = chunk.audio[max(0, skip) :]
             chunk = replace(chunk, time=self.resume.time, audio=rest, skip=skip)
         self._check(chunk)
-        insort(self.held, chunk, key=lambda c: (c.time, c.sequence or 0))
+        insort(self.held, chunk, key=self._order)
         self._newest = max(self._newest, chunk.end)
         return True
+
+    def _order(self, chunk: Chunk) -> tuple[bool, int, int]:
+        goes_on = self.resume is not None and chunk.id == self.resume.first
+        return not goes_on, chunk.time, chunk.sequence or 0
 
     def advance(self, *, flush: bool = False) -> Pcm | None:
         """Puts chunks in order until there is audio to be scored, [n * 512]; None: nothing is to be
@@ -251,12 +261,13 @@ class Track:
         elif self.resume and self.resume.first not in self._recent:
             first, skip = self.resume.first, self.resume.skip
         offset, anew = min(offsets, default=otherwise), anew or self._anchor is None
-        return Mark(offset, time, first, skip, anew, sequence, tuple(self._recent))
+        known = self._parts[0].known if self._parts else max(self._known, self._wanted)
+        return Mark(offset, time, first, skip, anew, sequence, tuple(self._recent), known)
 
     @property
     def waiting(self) -> list[Part | Chunk]:
         """The chunks that are not done."""
-        return [*self._parts, *self.held]
+        return [*self._parts, *self.held, *(each.chunk for each in self.late)]
 
     @property
     def begins(self) -> Part | None:
@@ -272,16 +283,21 @@ class Track:
             (chunk.sequence or 0) <= (self._sequence or 0)
         )
         heard = chunk.end <= self.now
-        if self._known and (heard + passed + (early > JITTER_MS)) >= 2:
+        if self._began and (heard + passed + (early > JITTER_MS)) >= 2:
             raise Late(chunk, early)
 
     @property
-    def _known(self) -> bool:
+    def _began(self) -> bool:
         return self._anchor is not None or self.resume is not None
+
+    @property
+    def _wanted(self) -> int:
+        """Up to here the log was known where this goes on."""
+        return self.resume.known if self.resume else -1
 
     def _ready(self, flush: bool) -> bool:
         """Whether the next chunk is there, or not to be waited for any longer."""
-        if not self.held:
+        if not self.held or (self._known < self._wanted and not flush):
             return False
         chunk = self.held[0]
         waited = flush or self._newest - chunk.time >= self.lateness_ms
@@ -322,8 +338,7 @@ class Track:
         self.segmenter.push(chunk.audio[max(0, -lost) :])
         end, self._sequence = self.segmenter.position, chunk.sequence
         start = end - len(chunk.audio) - max(0, chunk.skip)
-        where = (start, end, chunk.offset, chunk.stamp)
-        self._parts.append(Part(chunk.id, *where, chunk.sequence, chunk.source, lost, chunk.trace))
+        self._put(chunk, start, end, lost)
 
     def _cut(self, cut: Chunk) -> None:
         """Ends the piece under way; as after a restart, what comes then begins at a whole ms."""
@@ -335,9 +350,13 @@ class Track:
         self.flush()
         if self._sequence is not None and cut.sequence == self._sequence + 1:
             self._sequence = cut.sequence  # else the next chunk shows that something is missing
-        where = (end, end, cut.offset, cut.stamp)
-        self._parts.append(Part(cut.id, *where, self._sequence, cut.source, trace=cut.trace))
+        self._put(cut, end, end)
         self._begin(self.now)
+
+    def _put(self, chunk: Chunk, start: int, end: int, lost: int = 0) -> None:
+        where = (start, end, chunk.offset, chunk.stamp)
+        why = (self._sequence, chunk.source, self._known, lost, chunk.trace)
+        self._parts.append(Part(chunk.id, *where, *why))
 
     def _begin(self, time: int) -> None:
         start = -(-self.segmenter.position // PER_MS) * PER_MS

@@ -177,6 +177,7 @@ class AudioSession(Session):
             except Late as error:
                 late = error
         if late and not taken:
+            await self._go_on(names)
             raise Refused("late", str(late))
         if late:
             await self._agent.outbox.dead_letter(record, "late", str(late))
@@ -186,8 +187,14 @@ class AudioSession(Session):
         self._latest.update(dict.fromkeys(taken, record.offset))
         self._taken = record.offset
         receipt.done()
-        for name in taken:
-            await self._advance(self._speakers[name])
+        await self._go_on(names)
+
+    async def _go_on(self, names: Sequence[str]) -> None:
+        """Also where nothing was taken: after a restart, a channel waits for what is done to come
+        again."""
+        for name in names:
+            if speaker := self._speakers.get(name):
+                await self._advance(speaker)
 
     def _offer(self, name: str, chunk: Chunk) -> bool:
         mark = self._marks.get(name)
@@ -245,11 +252,12 @@ class AudioSession(Session):
             self._last.append(leaving)
             await self._leaving.put(leaving)
             self._work = self._work or asyncio.create_task(self._deliver_all())
-        while speaker.track.late:
-            late = speaker.track.late.pop()
+        while speaker.track.late:  # it waits until it was sent: a mark is to lead back to it
+            late = speaker.track.late[-1]
             await self._agent.outbox.dead_letter(
                 self._records[late.chunk.offset], "late", str(late)
             )
+            speaker.track.late.pop()
             receipt_of(late.chunk).done()
         while speaker.track.spent:
             receipt_of(speaker.track.spent.pop()).done()

@@ -152,6 +152,63 @@ def test_a_restart_after_a_cut_leaves_out_again_what_was_heard_already() -> None
     assert again.audio.tobytes() == after.audio.tobytes()
 
 
+def restarted(lateness_ms: int, log: list[Chunk]) -> list[Piece]:
+    """The pieces of a log, which come again after a restart behind any of them."""
+    track = Track(lateness_ms)
+    pieces = feed(track, *log, flush=True)
+    for done, piece in enumerate(pieces, 1):
+        track.settle(piece)
+        mark = track.mark(len(log))
+        rest = feed(Track(lateness_ms, resume=mark), *log[mark.offset :], flush=True)
+        assert spans(rest) == spans(pieces[done:])
+    return pieces
+
+
+def test_what_waited_together_is_put_in_order_together_after_a_restart_too() -> None:
+    """The cut lies in a chunk that comes after it, while both wait for what is missing."""
+    log = [
+        chunk(-300, 20),
+        chunk(0, 860, offset=1),
+        Chunk("cut", T0 + 861, np.zeros(0, np.int16), offset=2, cut=True),
+        chunk(860, 20, offset=3),
+        chunk(880, 200, offset=4),
+    ]
+    pieces = restarted(LATENESS_MS, log)
+    assert spans(pieces)[2:] == [("silence", 0, 880, 0), ("silence", 880, 1080, 0)]
+
+
+def test_a_chunk_that_goes_on_after_a_restart_comes_before_what_waits_with_it() -> None:
+    """The next one seems to begin before the end of the piece that was done."""
+    log = [
+        chunk(-300, 20),
+        chunk(0, 5000, offset=1),
+        Chunk("cut", T0 + 4900, np.zeros(0, np.int16), offset=2, cut=True),
+        chunk(5000, 1000, offset=3),
+    ]
+    pieces = restarted(6000, log)
+    assert spans(pieces)[2:] == [
+        ("silence", 0, 4992, 0),
+        ("silence", 4992, 5000, 0),
+        ("silence", 5000, 6000, 0),
+    ]
+
+
+def test_a_restart_leads_back_to_what_is_late_and_not_yet_sent_aside() -> None:
+    track = Track(LATENESS_MS)
+    log = [
+        chunk(0, 500),
+        chunk(800, 900, offset=1),
+        chunk(900, 100, offset=2),
+        chunk(1700, 200, offset=3),
+    ]
+    for piece in feed(track, *log, flush=True):
+        track.settle(piece)
+    assert [late.chunk.offset for late in track.late] == [2]
+    assert track.mark(4).offset == 2
+    track.late.clear()
+    assert track.mark(4).offset == 4
+
+
 def test_what_is_given_up_is_a_gap_and_what_follows_begins_at_a_whole_ms() -> None:
     track = Track(LATENESS_MS)
     odd = Chunk("odd", T0, np.ones(1607, np.int16), sequence=1)

@@ -240,11 +240,12 @@ async def test_what_all_have_to_wait_with_waits_for_another_item(batcher: Make) 
 
     model = Doubler()
     doubler = batcher(model, pack=pairs, wait_s=0.0)
-    first = asyncio.create_task(doubler.submit(1))
+    tasks = [asyncio.create_task(doubler.submit(1))]
     for _ in range(5):
         await asyncio.sleep(0)
     assert doubler.depth == 1
-    assert await asyncio.wait_for(asyncio.gather(first, doubler.submit(2)), 10) == [2, 4]
+    tasks.append(asyncio.create_task(doubler.submit(2)))
+    assert await asyncio.wait_for(asyncio.gather(*tasks), 10) == [2, 4]
     assert model.batches == [[1, 2]]
 
 

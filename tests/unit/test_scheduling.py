@@ -218,13 +218,13 @@ async def test_under_overload_partials_are_refused_and_finals_are_not(
 
 async def test_it_is_unhurried_while_no_final_waits_even_if_partials_are_rarer(desk: Desk) -> None:
     tasks = [await desk.ask("running"), await desk.ask("late", within=AGO)]
-    assert desk.scheduler.unhurried
+    seen = [desk.scheduler.unhurried]
     assert desk.sample("tenor_captions_degradation") == 1
     tasks.append(await desk.ask("final", final=True))
-    assert not desk.scheduler.unhurried
+    seen.append(desk.scheduler.unhurried)
     desk.recognizer.gate.set()
     await words(*tasks)
-    assert desk.scheduler.unhurried
+    assert [*seen, desk.scheduler.unhurried] == [True, False, True]
 
 
 async def test_where_partials_are_turned_off_there_are_only_finals(

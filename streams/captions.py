@@ -355,8 +355,8 @@ class Track:
 
     def _put(self, chunk: Chunk, start: int, end: int, lost: int = 0) -> None:
         where = (start, end, chunk.offset, chunk.stamp)
-        why = (self._sequence, chunk.source, self._known, lost, chunk.trace)
-        self._parts.append(Part(chunk.id, *where, *why))
+        known = (self._known, lost, chunk.trace)
+        self._parts.append(Part(chunk.id, *where, self._sequence, chunk.source, *known))
 
     def _begin(self, time: int) -> None:
         start = -(-self.segmenter.position // PER_MS) * PER_MS

@@ -6,8 +6,8 @@ Only the delays are kept. Of words, sentiment and sessions it is told where thei
   times it, to the first partial or final caption that says it as stable, never to take it back;
 - `final`: the end of the speech (`streams.evaluation`), so with the silence that it takes to know;
 - `sentiment`: the end of the window, or of the call if that is sooner;
-- `sentiment_after_words`: the arrival of the last final caption that a window cites: what the text
-  agent and the join themselves take;
+- `sentiment_after_words`: the end of the window, or the arrival of the last final caption that it
+  cites if that is later: what the text agent and the join themselves take;
 - `image`, `match`: the picture's time, the time of the later one of the two;
 - `session`: the end of the call.
 """
@@ -99,11 +99,13 @@ class Latencies:
             case Match():
                 self._note("match", result.time, at)
             case SentimentWindow() if result.final and not result.revision:
-                end = min(result.end, self.calls[result.session][1])
-                self._note("sentiment", end, at)
+                self._note("sentiment", self._end(result), at)
                 self._cite(session, result, at)
             case SentimentSession():
                 self._note("session", self.calls[result.session][1], at)
+
+    def _end(self, window: SentimentWindow) -> int:
+        return min(window.end, self.calls[window.session][1])
 
     def _note(self, kind: str, since: int, at: int) -> None:
         self._delays[kind].append((at - since) / 1000)
@@ -127,7 +129,7 @@ class Latencies:
         for at, window in session.waiting:
             cited = [session.captions.get(each.id) for each in window.evidence]
             if words := [came for came in cited if came is not None]:
-                self._note("sentiment_after_words", max(words), at)
+                self._note("sentiment_after_words", max(self._end(window), *words), at)
         session.waiting.clear()
 
     def figures(self) -> dict[str, Any]:

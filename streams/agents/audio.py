@@ -27,7 +27,7 @@ from streams.checkpoints import State
 from streams.context import EARLIER_MS, Bias, Heard, bias
 from streams.delivery import Record
 from streams.events import Event, EventType, channel_names
-from streams.results import CaptionFinal, result_of
+from streams.results import CaptionFinal, Result, result_of
 from streams.segmenter import SAMPLE_RATE
 from streams.texts import Texts, Unassigned
 
@@ -278,8 +278,10 @@ class AudioSession(Session):
     async def _deliver(self, leaving: Leaving, said: Said) -> None:
         """Delivers a piece, keeps where the next one begins, and acknowledges."""
         await self._agent.outbox.deliver([said.result])
-        self._agent.metrics.observe_audio(result_of(said.result[1]), leaving.piece.lost_ms)
-        self._keep(said.result[1], leaving.offset)
+        event = said.result[1]
+        result = result_of(event)
+        self._agent.metrics.observe_audio(result, leaving.piece.lost_ms)
+        self._keep(event.id, result, leaving.offset)
         leaving.delivered.set()
         if said.voice and (feature := await said.voice):
             await self._agent.outbox.deliver([feature])
@@ -292,15 +294,13 @@ class AudioSession(Session):
             receipt_of(part).done()
         await self._report(leaving.speaker)
 
-    def _keep(self, event: Event, offset: int) -> None:
+    def _keep(self, id_: str, caption: Result, offset: int) -> None:
         """Keeps a caption, if it is one, for what is said within a minute of it."""
-        if event.type is not EventType.CAPTION_FINAL:
+        if not isinstance(caption, CaptionFinal):
             return
-        caption = result_of(event)
-        assert isinstance(caption, CaptionFinal)  # noqa: S101  (the type says so)
         oldest = min(map(self._begun, self._live)) - HEARD_MS
-        heard = [each for each in self._heard if each.end >= oldest and each.id != event.id]
-        kept = Heard(event.id, caption.end, offset, caption.text, caption.channel)
+        heard = [each for each in self._heard if each.end >= oldest and each.id != id_]
+        kept = Heard(id_, caption.end, offset, caption.text, caption.channel)
         self._heard = [*heard, kept]
 
     def _begun(self, name: str) -> int:

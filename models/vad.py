@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
@@ -110,14 +110,13 @@ class Network:
         self._output_bias = p["final_conv.bias"].astype(np.float64)
 
     @torch.inference_mode()
-    def gates(self, frames: Floats) -> Floats:
-        """[n, 64 + 512] samples, each frame after the end of the one before, to what each adds to
-        the gates of the LSTM, [n, 512]."""
-        x = self._magnitudes(torch.from_numpy(_mirrored(frames)))
+    def gates(self, rows: Floats) -> Floats:
+        """[n, 640] samples to what each frame adds to the gates of the LSTM, [n, 512]."""
+        x = self._magnitudes(torch.from_numpy(rows))
         for convolution in self._layers:
             x = convolution(x)
         gates: Floats = torch.addmm(self._gates_bias, x, self._gates).numpy()
-        return gates[: len(frames)]
+        return gates
 
     def _magnitudes(self, rows: Tensor) -> Tensor:
         """[n, 640] samples to [n, 4 * 129], of four windows."""
@@ -131,7 +130,7 @@ class Network:
         """LSTM over the streams that lie behind each other in `gates`, so many frames of each, the
         longest first: its outputs [n, 128], and the memory [streams, 256] after."""
         hidden, cell = memory[:, :_WIDTH].copy(), memory[:, _WIDTH:].copy()
-        starts = np.cumsum([0, *counts[:-1]])
+        starts = np.array([*accumulate(counts, initial=0)][:-1])
         outputs = np.empty((len(gates), _WIDTH), np.float32)
         for step in range(counts[0]):
             n = sum(count > step for count in counts)
@@ -195,24 +194,25 @@ class SileroVad:
     def _step(self, states: list[Floats], audio: list[Floats]) -> tuple[list[Floats], list[Floats]]:
         counts = [len(piece) // FRAME for piece in audio]
         memory = np.stack(states)[:, : 2 * _WIDTH]
-        gates = self._network.gates(np.concatenate(list(map(_frames, states, audio))))
+        gates = self._network.gates(_rows(states, audio, counts))[: sum(counts)]
         outputs, memory = self._network.remember(gates, counts, memory)
         ends = np.stack([piece[-_CONTEXT:] for piece in audio])
         after = np.concatenate([memory, ends], axis=1).astype(np.float32)
-        heard = np.split(self._network.probabilities(outputs), np.cumsum(counts[:-1]))
-        return list(after), heard
+        probabilities = self._network.probabilities(outputs)
+        return list(after), np.split(probabilities, [*accumulate(counts[:-1])])
 
 
-def _frames(state: Floats, piece: Floats) -> Floats:
-    """[n, 64 + 512]: each frame after the end of the one before."""
-    samples = np.concatenate([state[-_CONTEXT:], piece])
-    return sliding_window_view(samples, _SEEN)[::FRAME]
-
-
-def _mirrored(frames: Floats) -> Floats:
-    """[n, 576] to [n, 640]: the end of each goes on as its mirror image. Of few, zeros follow."""
-    n = len(frames)
+def _rows(states: Sequence[Floats], audio: Sequence[Floats], counts: Sequence[int]) -> Floats:
+    """What the transform sees of each frame, [n, 640]: the end of the frame before, the frame, and
+    its mirror image. Of few frames, zeros follow."""
+    n = sum(counts)
     rows = np.zeros((max(_LEAST_ROWS, n), _SEEN + _CONTEXT), np.float32)
-    rows[:n, :_SEEN] = frames
-    rows[:n, _SEEN:] = frames[:, -2 : -2 - _CONTEXT : -1]
+    first = 0
+    for state, piece, count in zip(states, audio, counts, strict=True):
+        frames, seen = piece.reshape(count, FRAME), rows[first : first + count]
+        seen[0, :_CONTEXT] = state[-_CONTEXT:]
+        seen[1:, :_CONTEXT] = frames[:-1, -_CONTEXT:]
+        seen[:, _CONTEXT:_SEEN] = frames
+        first += count
+    rows[:n, _SEEN:] = rows[:n, _SEEN - 2 : _SEEN - 2 - _CONTEXT : -1]
     return rows

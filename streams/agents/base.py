@@ -273,8 +273,8 @@ class Agent(ABC):
 
     async def _settled(self, record: Record) -> None:
         """Returns when the record's partition is ours, or went away."""
-        if record.current():
-            await asyncio.wait([self._claim(record.partition)])
+        if record.current() and not (claim := self._claim(record.partition)).done():
+            await asyncio.wait([claim])
 
     def _claim(self, partition: int) -> asyncio.Task[Ledger]:
         claim = self._claims.get(partition)

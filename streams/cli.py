@@ -77,9 +77,12 @@ def worker(agents: str) -> None:
     settings = settings_or_exit()
     log_to_stderr(settings.log_level)
     brokers = brokers_of(settings)
+    import uvloop
+
     from streams.otlp import exported
     from streams.worker import Worker
 
+    uvloop.install()  # also for the loops of Faust's consumers, each in a thread of its own
     with told_errors(), exported("tenor-worker"):
         asyncio.run(Worker(settings, brokers, names).run())
 

@@ -81,6 +81,18 @@ def faust_app(
     return app
 
 
+def show_lag(agent: Agent, app: faust.App) -> None:
+    """Exports how much of its topics an agent has not yet done; 0 of a topic of which this process
+    has no partition, or has none any more: another one tells of it."""
+    topics, now = Topics.of(agent.settings.topic_prefix), time.time()
+    events, times = lag(app), oldest(app)
+    for field in agent.inputs:
+        name = getattr(topics, field)
+        age = max(0.0, now - times.get(name, now))
+        agent.metrics.lag.labels(field, agent.name).set(events.get(name, 0))
+        agent.metrics.lag_seconds.labels(field, agent.name).set(age)
+
+
 def lag(app: faust.App) -> dict[str, int]:
     """Records of each topic that are not yet done, by Kafka's topic name."""
     consumer = cast(transport.TrackingConsumer, app.consumer)

@@ -10,12 +10,18 @@ import sys
 import threading
 import uuid
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 from rich.console import Console
 
-from streams.cli_common import brokers_of, settings_or_exit, told_errors
+from streams.cli_common import (
+    brokers_of,
+    folder_of_call,
+    patience_of_results,
+    settings_or_exit,
+    told_errors,
+)
 from streams.cli_deadletters import deadletters
 from streams.cli_eval import matching, sentiment
 from streams.cli_gateway import gateway, gateway_settings, keys
@@ -27,9 +33,6 @@ from streams.cli_train import train
 from streams.logs import log_to_stderr
 from streams.proving import SCENARIOS
 from streams.settings import AGENTS
-
-if TYPE_CHECKING:
-    pass
 
 # ruff: noqa: PLC0415 - each command imports what it needs, so that `tenor --help` answers at once
 
@@ -267,13 +270,7 @@ def eval_captions(
 
 
 @main.command()
-@click.option(
-    "--folder",
-    type=click.Path(exists=True, path_type=Path),
-    default=Path("demo/call"),
-    show_default=True,
-    help="The call to play.",
-)
+@folder_of_call("The call to play.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("demo-results.json"), show_default=True
 )
@@ -319,20 +316,8 @@ main.add_command(load)
 @click.option(
     "--seconds-per-session", type=click.FloatRange(5, 60), default=24.0, show_default=True
 )
-@click.option(
-    "--patience",
-    type=click.FloatRange(min=1),
-    default=240.0,
-    show_default=True,
-    help="Seconds that the last result may take.",
-)
-@click.option(
-    "--folder",
-    type=click.Path(exists=True, path_type=Path),
-    default=Path("demo/call"),
-    show_default=True,
-    help="The call to cut short calls from.",
-)
+@patience_of_results(240.0, least=1)
+@folder_of_call("The call to cut short calls from.")
 @click.option("--keep", is_flag=True, help="Keep the logs, under .run/, of what passed too.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, an entry for each scenario.")
 def prove(

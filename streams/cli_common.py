@@ -1,10 +1,11 @@
-"""What the commands share: settings, the way to Kafka, and errors that are told in one line."""
+"""What the commands share: settings, options, the way to Kafka, and errors told in one line."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 from pydantic import ValidationError
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
 
 TRAINING: Final = ("sklearn", "matplotlib")
 """Packages that only the extra `train` brings."""
+
+Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def folder_of_call(what: str) -> Option:
+    """`--folder`: a recorded call; `what` is done with it."""
+    kind = click.Path(exists=True, path_type=Path)
+    default = Path("demo/call")
+    return click.option("--folder", type=kind, default=default, show_default=True, help=what)
+
+
+def patience_of_results(default: float, *, least: float) -> Option:
+    """`--patience`: for how long results are waited for when all has been sent."""
+    kind, what = click.FloatRange(min=least), "Seconds that the last result may take."
+    return click.option("--patience", type=kind, default=default, show_default=True, help=what)
 
 
 def settings_or_exit(**chosen: str) -> Settings:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import click
 from rich.console import Console
 
-from streams.cli_common import settings_or_exit, told_errors
+from streams.cli_common import folder_of_call, patience_of_results, settings_or_exit, told_errors
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -59,21 +59,9 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Of its own; with a Kafka that is configured, those that run there work.  [default: 1]",
 )
-@click.option(
-    "--patience",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="Seconds that the last result may take.",
-)
+@patience_of_results(60.0, least=0)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the calls.")
-@click.option(
-    "--folder",
-    type=click.Path(exists=True, path_type=Path),
-    default=Path("demo/call"),
-    show_default=True,
-    help="The call to make calls of.",
-)
+@folder_of_call("The call to make calls of.")
 @click.option("--keep", is_flag=True, help="Keep Kafka's data and all logs, under .run/.")
 @click.option(
     "--plan",

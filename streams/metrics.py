@@ -173,14 +173,14 @@ class Metrics(ProcessMetrics):
         )
         self.lag = Gauge(
             "tenor_consumer_lag_events",
-            "Events not yet done, by topic",
-            ["topic"],
+            "Events of a topic that an agent has not yet done",
+            ["topic", "agent"],
             registry=registry,
         )
         self.lag_seconds = Gauge(
             "tenor_consumer_lag_seconds",
-            "Age of the oldest event that was read and is not yet done, by topic",
-            ["topic"],
+            "Age of the oldest event of a topic that an agent has read and not yet done",
+            ["topic", "agent"],
             registry=registry,
         )
         self.model_load = Gauge(

@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Collection
-from dataclasses import asdict
 
 import faust
 from aiokafka.errors import KafkaError
@@ -17,7 +16,7 @@ from aiokafka.errors import KafkaError
 from streams import access, memory, records, rights
 from streams import metrics as metrics_server
 from streams.agents.base import Agent, Means
-from streams.app import faust_app, lag, oldest
+from streams.app import faust_app, show_lag
 from streams.checkpoints import KafkaCheckpoints
 from streams.clock import now_ms
 from streams.composition import Workshop
@@ -79,7 +78,7 @@ class Worker:
             )
             tasks.append(asyncio.create_task(self._watch_models()))
             tasks.append(asyncio.create_task(access.watch(self._brokers, self._rights())))
-            tasks.append(asyncio.create_task(self._watch_lag(apps)))
+            tasks.append(asyncio.create_task(self._watch_lag(agents, apps)))
             trimming = asyncio.create_task(memory.keep_trimmed())
             stack.callback(trimming.cancel)
             tasks += [asyncio.create_task(app.wait_until_stopped()) for app in apps]
@@ -170,15 +169,10 @@ class Worker:
     def _rights(self) -> set[rights.Right]:
         return rights.of_worker(self._names, self._topics, self._settings.group)
 
-    async def _watch_lag(self, apps: list[faust.App]) -> None:
-        fields = {name: field for field, name in asdict(self._topics).items()}
+    async def _watch_lag(self, agents: list[Agent], apps: list[faust.App]) -> None:
         while True:
-            for app in apps:
-                for name, events in lag(app).items():
-                    self._metrics.lag.labels(fields[name]).set(events)
-                for name, since in oldest(app).items():
-                    seconds = max(0.0, time.time() - since)
-                    self._metrics.lag_seconds.labels(fields[name]).set(seconds)
+            for agent, app in zip(agents, apps, strict=True):
+                show_lag(agent, app)
             await asyncio.sleep(WATCH_S)
 
     async def _watch_models(self) -> None:

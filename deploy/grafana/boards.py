@@ -205,7 +205,7 @@ SENTIMENT: Final = Dashboard(
             "A feature is held until its windows are final and no match can need it: if an input of"
             " the session says nothing of how far it is, up to the session's end.",
             {
-                "{{topic}}": 'topic:tenor_consumer_lag_seconds:max{topic="features"}'
+                "{{agent}}": 'agent_topic:tenor_consumer_lag_seconds:max{topic="features"}'
                 " or on () vector(0)"
             },
             "s",
@@ -236,8 +236,8 @@ PIPELINE: Final = Dashboard(
         TAKEN,
         Panel(
             "How many events wait?",
-            "Those that are not done, by topic. They wait in Kafka, which is made for it.",
-            {"{{topic}}": "topic:tenor_consumer_lag_events:sum"},
+            "Those not done, by agent and topic. They wait in Kafka, which is made for it.",
+            {"{{agent}}: {{topic}}": "agent_topic:tenor_consumer_lag_events:sum"},
             "short",
             "TenorLagGrowing",
         ),

@@ -40,9 +40,10 @@ AUDIO_DONE: Final = Panel(
 )
 OLDEST: Final = Panel(
     "How old is the oldest event that is not done?",
-    "Of each topic, since it was written. Audio waits for the end of its utterance. Features are"
-    " held on purpose, up to the end of their session: of them, look at the latency of sentiment.",
-    {"{{topic}}": "topic:tenor_consumer_lag_seconds:max"},
+    "Of each agent and topic, since it was written. Audio waits for the end of its utterance."
+    " Features are held on purpose, up to the end of their session: of them, look at the latency of"
+    " sentiment.",
+    {"{{agent}}: {{topic}}": "agent_topic:tenor_consumer_lag_seconds:max"},
     "s",
     "TenorLagHigh",
     warn=30,

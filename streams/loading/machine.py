@@ -48,7 +48,7 @@ class Watched:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A moment (ms): CPU seconds and resident bytes by process, CPU seconds of the workers' parts,
-    and of what the workers export the lag by topic and how far captions are degraded."""
+    and of what the workers export the lag by agent and topic and how far captions are degraded."""
 
     at: int
     cpu_s: Mapping[str, float]
@@ -80,8 +80,8 @@ def take(watched: Watched) -> Sample:
         cpu_s={**{name: sum(c for c, _ in each) for name, each in used.items()}, "machine": busy},
         parts_s=_parts(pids["workers"]),
         rss={name: sum(rss for _, rss in each) for name, each in used.items()},
-        lag=_by_topic(metrics, "tenor_consumer_lag_events/", sum),
-        lag_s=_by_topic(metrics, "tenor_consumer_lag_seconds/", max),
+        lag=_by_agent(metrics, "tenor_consumer_lag_events/", sum),
+        lag_s=_by_agent(metrics, "tenor_consumer_lag_seconds/", max),
         degradation=max((m.get("tenor_captions_degradation", 0.0) for m in metrics), default=0.0),
         partials_skipped=sum(_total(each, "tenor_partials_skipped_total/") for each in metrics),
     )
@@ -122,15 +122,16 @@ def _metrics(worker: WorkerProcess) -> dict[str, float]:
         return {}
 
 
-def _by_topic(
+def _by_agent(
     metrics: Iterable[Mapping[str, float]], name: str, together: Callable[[Iterable[float]], float]
 ) -> dict[str, float]:
+    """Of all workers, by `agent/topic`."""
     found: dict[str, list[float]] = {}
     for each in metrics:
         for key, value in each.items():
             if key.startswith(name):
                 found.setdefault(key.removeprefix(name), []).append(value)
-    return {topic: together(values) for topic, values in found.items()}
+    return {agent: together(values) for agent, values in found.items()}
 
 
 def _total(metrics: Mapping[str, float], names: str) -> float:
@@ -172,7 +173,7 @@ def memory(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
 
 
 def strain(samples: Sequence[Sample]) -> dict[str, Any]:
-    """The most lag, by topic, and for how long captions were degraded."""
+    """The most lag, by agent and topic, and for how long captions were degraded."""
     pairs = list(pairwise(samples))
     degraded = sum(later.at - each.at for each, later in pairs if later.degradation)
     return {
@@ -186,8 +187,8 @@ def strain(samples: Sequence[Sample]) -> dict[str, Any]:
 def _most(values: Iterable[Mapping[str, float]]) -> dict[str, float]:
     most: dict[str, float] = {}
     for each in values:
-        for topic, value in each.items():
-            most[topic] = max(most.get(topic, 0.0), round(value, 1))
+        for agent, value in each.items():
+            most[agent] = max(most.get(agent, 0.0), round(value, 1))
     return most
 
 

@@ -159,7 +159,7 @@ class _Play:
         while True:
             await asyncio.sleep(TELL_S)
             lag = self.samples[-1].lag if self.samples else {}
-            waiting = ", ".join(f"{topic} {events:g}" for topic, events in lag.items() if events)
+            waiting = ", ".join(f"{agent} {events:g}" for agent, events in lag.items() if events)
             self.tell(f"{accounts.results.total()} results; events not yet done: {waiting or 0}")
 
     def _disk(self) -> int | None:

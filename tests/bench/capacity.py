@@ -106,7 +106,7 @@ def figures(run: Run) -> dict[str, Any]:
     return {**found, "not_sustained": reasons, "sustained": not reasons}
 
 
-_LAG: Final = "tenor_consumer_lag_events/audio"
+_LAG: Final = "tenor_consumer_lag_events/audio/audio"
 
 
 def objections(found: Mapping[str, Any], *, complete: bool) -> list[str]:

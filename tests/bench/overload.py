@@ -16,7 +16,8 @@ The JSON holds
 - `rss_mb`: the worker's resident memory: `start` (models loaded, after the trial),
   `median_last_third` of the time of the offer, `max` (of the drain too); `slope_mb_per_min`: of a
   straight line through the last two thirds of the offer;
-- `lag_events`, `lag_s`: the most that was not done, and the age of the oldest event read, by topic;
+- `lag_events`, `lag_s`: the most that was not done, and the age of the oldest event read, by
+  agent/topic;
 - `drained`, `drain_s`: whether, and after how long, nothing waited any more;
 - `missing`: how many channels are not covered whole and once by final captions, silence and gaps,
   and how many sessions have no summary (only told if drained); `gaps`, `dead_letters` by reason.
@@ -131,8 +132,8 @@ class Bench:
             sample = Sample(
                 time.monotonic(),
                 process.memory_info().rss,
-                _by_topic(seen, "tenor_consumer_lag_events/"),
-                _by_topic(seen, "tenor_consumer_lag_seconds/"),
+                _by_agent(seen, "tenor_consumer_lag_events/"),
+                _by_agent(seen, "tenor_consumer_lag_seconds/"),
             )
             self.samples.append(sample)
             await asyncio.sleep(1)
@@ -287,15 +288,15 @@ def _places(topics: Sequence[str]) -> Iterator[TopicPartition]:
             yield TopicPartition(topic, partition)
 
 
-def _by_topic(seen: Mapping[str, float], name: str) -> dict[str, float]:
+def _by_agent(seen: Mapping[str, float], name: str) -> dict[str, float]:
     return {key.removeprefix(name): value for key, value in seen.items() if key.startswith(name)}
 
 
 def _most(values: Iterable[Mapping[str, float]]) -> dict[str, int]:
     most: Counter[str] = Counter()
     for each in values:
-        for topic, value in each.items():
-            most[topic] = max(most[topic], round(value))
+        for agent, value in each.items():
+            most[agent] = max(most[agent], round(value))
     return dict(most)
 
 

@@ -153,8 +153,8 @@ async def test_a_model_that_hangs_and_one_that_fails_are_told_and_waited_for(
     await asyncio.sleep(HANG_S)
     seen = figures(worker)
     assert seen["tenor_model_stalled_seconds/vad"] >= HANG_S
-    assert seen["tenor_consumer_lag_events/audio"] > 0
-    assert seen["tenor_consumer_lag_seconds/audio"] >= HANG_S
+    assert seen["tenor_consumer_lag_events/audio/audio"] > 0
+    assert seen["tenor_consumer_lag_seconds/audio/audio"] >= HANG_S
     assert worker.get("livez") == "ok\n"
 
     hang.unlink()

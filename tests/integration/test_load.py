@@ -47,7 +47,7 @@ async def test_a_load_is_played_whole_and_measured(
     assert steady["workers_speech"] > 0
     assert {f"workers_{part}" for part in PARTS} | {"workers", "producer", "reader"} <= set(steady)
     assert found["rss_mb"]["workers"]["max"] > 100
-    assert "audio" in found["lag_events"]
+    assert {"audio/audio", "join/features", "match/features"} <= set(found["lag_events"])
     assert [why for why in found["why_not"] if "void" not in why] == []
 
 

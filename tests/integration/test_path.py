@@ -116,5 +116,6 @@ def _check_metrics(metrics: str, counts: dict[str, int]) -> None:
     assert value('tenor_batch_size_count{model="speech-final"}') > 0
     for name in ("stage", "queue_wait", "end_to_end", "event_loop_lag"):
         assert f"tenor_{name}_seconds_count" in metrics
-    assert "tenor_consumer_lag_events" in metrics
+    for agent in ("audio", "images"):
+        assert f'tenor_consumer_lag_events{{agent="{agent}",topic="{agent}"}}' in metrics
     assert SESSION not in metrics

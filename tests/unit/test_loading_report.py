@@ -42,14 +42,14 @@ def test_cores_are_those_of_the_span_and_what_others_do_is_told() -> None:
 
 def test_memory_lag_and_degradation_are_the_most() -> None:
     samples = [
-        sample(0, 0, lag={"audio": 3.0}),
-        sample(1000, 0, lag={"audio": 9.0}, degradation=1.0),
+        sample(0, 0, lag={"audio/audio": 3.0, "join/features": 5.0}),
+        sample(1000, 0, lag={"audio/audio": 9.0, "match/features": 2.0}, degradation=1.0),
         sample(3000, 0, degradation=2.0, rss={"workers": 3 * 10**9, "kafka": 0}),
         sample(4000, 0, partials_skipped=7.0),
     ]
     assert memory(samples) == {"workers": {"start": 1000, "max": 3000, "end": 1000}}
     found = strain(samples)
-    assert found["lag_events"] == {"audio": 9.0}
+    assert found["lag_events"] == {"audio/audio": 9.0, "join/features": 5.0, "match/features": 2.0}
     assert (found["degraded_s"], found["partials_skipped"]) == (3.0, 7)
 
 

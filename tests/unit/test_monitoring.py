@@ -89,9 +89,9 @@ def test_the_list_of_metrics_is_that_of_the_code() -> None:
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_names_what_there_is(query: str) -> None:
     there = {name for metric in collected().values() for name in series(metric)}
-    bare = re.sub(r'"[^"]*"', "", re.sub(r"\b[a-z]+:\S+?(?=[{\s\[)]|$)", "", query))
+    bare = re.sub(r'"[^"]*"', "", re.sub(r"\b[a-z_]+:\S+?(?=[{\s\[)]|$)", "", query))
     assert set(NAMES.findall(bare)) <= there
-    levels = set(re.findall(r"\b[a-z]+:[a-z0-9_]+:[a-z0-9_]+", query))
+    levels = set(re.findall(r"\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+", query))
     assert levels <= RECORDED
 
 

@@ -1,5 +1,5 @@
-"""How the audio agent goes on from a checkpoint: what waited in a channel when it was written, and
-what was on its way to the dead letters.
+"""From which checkpoint the audio agent goes on, and how: with what waited in a channel when it was
+written, and what was on its way to the dead letters.
 
 These moments are rare in the calls that Hypothesis makes, so they are made here.
 """
@@ -7,12 +7,13 @@ These moments are rare in the calls that Hypothesis makes, so they are made here
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from streams.delivery import Record
 from streams.events import Event
-from tests.property.agents import T0, Blow, Desk, Process, World, live, undisturbed
+from tests.property.agents import T0, Assignment, Blow, Desk, Process, World, live, undisturbed
 from tests.property.calls import chunk, cut, end, sound
 from tests.property.standins import listening
 
@@ -69,3 +70,24 @@ async def test_a_checkpoint_leads_back_to_what_is_not_yet_among_the_dead_letters
         await process.close()
     assert calm.dead_letters == {(len(HELD), "late")}
     assert world.results() == calm.results()
+
+
+async def test_what_a_revoked_partition_loads_late_is_not_kept() -> None:
+    """The partition goes while its checkpoints are read: those are outdated when it comes back."""
+    second = sound(False, 16_000)
+    log = [chunk("one", "agent", T0, second), end("one")]
+    world = World("audio", log)
+    process = Process(world, listening, Desk(world))
+    assignment = Assignment(world, process.agent)
+    handing = asyncio.create_task(assignment.work(paced=False))
+    await asyncio.sleep(0)  # it is reading
+    assignment.drop()
+    await process.agent.revoke({0})
+    assignment.end()
+    done = json.dumps({"done": 1, "channels": {}, "heard": [], "latest": {}})
+    world.checkpoints += [("other", "", ""), ("other", "one", done)]  # by who had it meanwhile
+    await asyncio.sleep(0.01)
+    handing.cancel()
+    await process.assigned(paced=False)
+    await process.close()
+    assert not world.delivered

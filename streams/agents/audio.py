@@ -1,9 +1,10 @@
 """The audio agent: chunks of each channel to captions, silence and gap records, and voice features.
 
-A channel's audio is cut into pieces (`streams.captions`) that are decoded side by side and leave in
-the order in which they were cut (`streams.agents.speech`). A chunk is acknowledged when every piece
-that it is part of has been delivered, and the checkpoint says at which sample of which chunk the
-next piece begins: a restart goes on there and takes the same decisions.
+A channel's audio is cut into pieces (`streams.captions`) that are decoded side by side
+(`streams.agents.speech`) and leave in the order in which they were cut (`streams.agents.egress`). A
+chunk is acknowledged when every piece that it is part of has been delivered, and the checkpoint
+says at which sample of which chunk the next piece begins: a restart goes on there and takes the
+same decisions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -20,26 +21,22 @@ from models.base import Floats
 from streams import media, tracing
 from streams.agents import signals
 from streams.agents.base import Agent, Means, Refused, Room, Session, place
-from streams.agents.speech import Recognition, Said, Speaker, floats
+from streams.agents.egress import Egress, Receipt, receipt_of
+from streams.agents.speech import Recognition, Speaker, floats
 from streams.batching import Batcher
-from streams.captions import NOTHING, Chunk, Late, Mark, Part, Piece, Track
+from streams.captions import NOTHING, Chunk, Late, Mark, Part, Track
 from streams.checkpoints import State
-from streams.context import EARLIER_MS, Bias, Heard, bias
+from streams.context import Bias, Heard, bias
 from streams.delivery import Record
 from streams.events import Event, EventType, channel_names
-from streams.results import CaptionFinal, Result, result_of
 from streams.segmenter import SAMPLE_RATE
 from streams.texts import Texts, Unassigned
 
 log = logging.getLogger(__name__)
 
 PROGRESS_MS: Final = 1000
-PIECES: Final = 32
-"""Pieces of a session that may wait to be delivered; then the session reads no further."""
 AT_ONCE: Final = 2**16
 """Bytes of samples that are decoded on the event loop: 2 s of `audio/L16` at 16 kHz."""
-HEARD_MS: Final = 60_000
-"""How long an earlier caption can bias what is said after it."""
 
 Activity = tuple[Floats, Floats]
 
@@ -58,30 +55,6 @@ class Hearing:
     texts: Texts
 
 
-@dataclass(slots=True, eq=False)
-class Receipt:
-    """Acknowledges a record when all `parts` that it has in the channels are done."""
-
-    acknowledge: Callable[[], object]
-    parts: int = 1
-
-    def done(self) -> None:
-        self.parts -= 1
-        if not self.parts:
-            self.acknowledge()
-
-
-@dataclass(slots=True, eq=False)
-class Leaving:
-    """A piece on its way out: cut when the record at `offset` came."""
-
-    speaker: Speaker
-    piece: Piece
-    offset: int
-    said: asyncio.Task[Said]
-    delivered: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class AudioSession(Session):
     """All channels of one session."""
 
@@ -91,19 +64,24 @@ class AudioSession(Session):
         self._id = id_
         self._speakers: dict[str, Speaker] = {}
         self._marks: dict[str, Mark] = {}
-        self._heard: list[Heard] = []
         self._done = -1
         self._taken = -1  # up to this offset, every record is done or waits in a track
         self._latest: dict[str, int] = {}  # the offset at which each channel was last heard
         self._records: dict[int, Record] = {}
         self._sources: dict[str, str] = {}
-        self._leaving: asyncio.Queue[Leaving] = asyncio.Queue(PIECES)
-        self._last: list[Leaving] = []
-        self._work: asyncio.Task[None] | None = None
+        self._egress = Egress(
+            agent.outbox,
+            agent.backlog,
+            agent.metrics,
+            agent.fail,
+            begun=lambda: min(map(self._begun, self._live)),
+            save=self._save,
+            report=self._report,
+        )
         if state:
             self._done = state["done"]
             self._marks = {name: Mark(**mark) for name, mark in state["channels"].items()}
-            self._heard = [Heard(*each) for each in state["heard"]]
+            self._egress.heard = [Heard(*each) for each in state["heard"]]
             self._latest = dict(state["latest"])
         self.over = not self._live
 
@@ -139,11 +117,7 @@ class AudioSession(Session):
         return self._state()
 
     async def close(self) -> None:
-        if self._work:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
-        for leaving in self._last:
-            self._agent.backlog.give_back(size_of(leaving.piece))
+        await self._egress.close()
         for speaker in self._speakers.values():
             await speaker.close()
 
@@ -246,12 +220,7 @@ class AudioSession(Session):
     async def _let_go(self, speaker: Speaker) -> None:
         """Sends the pieces that were cut on their way, and what came too late aside."""
         while speaker.track.pieces:
-            piece = speaker.track.pieces.popleft()
-            await self._agent.backlog.take(size_of(piece))
-            leaving = Leaving(speaker, piece, self._taken, speaker.final(piece))
-            self._last.append(leaving)
-            await self._leaving.put(leaving)
-            self._work = self._work or asyncio.create_task(self._deliver_all())
+            await self._egress.send(speaker, speaker.track.pieces.popleft(), self._taken)
         while speaker.track.late:  # it waits until it was sent: a mark is to lead back to it
             late = speaker.track.late[-1]
             await self._agent.outbox.dead_letter(
@@ -262,62 +231,15 @@ class AudioSession(Session):
         while speaker.track.spent:
             receipt_of(speaker.track.spent.pop()).done()
 
-    async def _deliver_all(self) -> None:
-        """Delivers the pieces in the order in which they were cut."""
-        while True:
-            leaving = await self._leaving.get()
-            try:
-                said = await leaving.said
-                with tracing.within(said.trace):
-                    await self._deliver(leaving, said)
-            except Exception as error:
-                self._agent.fail(error)
-                raise
-            self._leaving.task_done()
-
-    async def _deliver(self, leaving: Leaving, said: Said) -> None:
-        """Delivers a piece, keeps where the next one begins, and acknowledges."""
-        await self._agent.outbox.deliver([said.result])
-        event = said.result[1]
-        result = result_of(event)
-        self._agent.metrics.observe_audio(result, leaving.piece.lost_ms)
-        self._keep(event.id, result, leaving.offset)
-        leaving.delivered.set()
-        if said.voice and (feature := await said.voice):
-            await self._agent.outbox.deliver([feature])
-        done = leaving.speaker.track.settle(leaving.piece)
-        leaving.speaker.forget(leaving.piece)
-        self._last.remove(leaving)
-        self._agent.backlog.give_back(size_of(leaving.piece))
-        await self._save()
-        for part in done:
-            receipt_of(part).done()
-        await self._report(leaving.speaker)
-
-    def _keep(self, id_: str, caption: Result, offset: int) -> None:
-        """Keeps a caption, if it is one, for what is said within a minute of it."""
-        if not isinstance(caption, CaptionFinal):
-            return
-        oldest = min(map(self._begun, self._live)) - HEARD_MS
-        heard = [each for each in self._heard if each.end >= oldest and each.id != id_]
-        kept = Heard(id_, caption.end, offset, caption.text, caption.channel)
-        self._heard = [*heard, kept]
-
     def _begun(self, name: str) -> int:
         """The event time (ms) up to which a channel has been delivered."""
         speaker = self._speakers.get(name)
         return speaker.track.settled if speaker else self._marks[name].time
 
     async def _bias(self, name: str, start: int, begins: Part) -> Bias:
-        """What helps an utterance that begins at `start` (ms) in the chunk `begins`. Captions that
-        an earlier record cut leave before it: to wait for others might be to wait in a circle. And
-        they are of other channels: a voice that is misheard once would only be misheard again."""
+        """What helps an utterance that begins at `start` (ms) in the chunk `begins`."""
         context = await self._agent.hearing.texts.context(self._partition, self._id)
-        for leaving in [each for each in self._last if each.offset < begins.offset]:
-            if leaving.piece.end <= start - EARLIER_MS:
-                await leaving.delivered.wait()
-        others = [each for each in self._heard if each.channel != name]
-        heard = [each for each in others if each.end >= start - HEARD_MS]
+        heard = await self._egress.earlier(name, start, begins.offset)
         return bias(context.texts, heard, start=start, stamp=begins.stamp, offset=begins.offset - 1)
 
     async def _save(self) -> None:
@@ -329,13 +251,13 @@ class AudioSession(Session):
         return {
             "done": self._done,
             "channels": {name: _fields(mark) for name, mark in marks.items()},
-            "heard": [tuple(_fields(each).values()) for each in self._heard],
+            "heard": [tuple(_fields(each).values()) for each in self._egress.heard],
             "latest": self._latest,
         }
 
     async def _report(self, speaker: Speaker) -> None:
         """Tells the join, about once a second, how far this channel is complete and delivered."""
-        leaving = any(each.speaker is speaker for each in self._last)
+        leaving = self._egress.holds(speaker)
         time = self._begun(speaker.name) if leaving else speaker.track.complete
         if time // PROGRESS_MS > speaker.progress // PROGRESS_MS:
             speaker.progress = time
@@ -367,7 +289,7 @@ class AudioSession(Session):
                 await self._let_go(speaker)
             elif self._marks[name].offset <= record.offset:  # else done before a restart
                 self._marks[name] = replace(self._marks[name], anew=True)
-        await self._leaving.join()
+        await self._egress.join()
         for name in names:
             if speaker := self._speakers.pop(name, None):
                 self._marks[name] = speaker.track.mark(self._taken + 1, anew=True)
@@ -425,16 +347,6 @@ class AudioAgent(Agent):
             return await asyncio.to_thread(decode)
 
 
-def size_of(piece: Piece) -> int:
-    """Bytes of memory of a piece that waits: its samples here, and as floats at the recogniser."""
-    return piece.audio.nbytes + 4 * piece.audio.size
-
-
 def _fields(record: Mark | Heard) -> dict[str, Any]:
     """By name and as they are: they hold nothing that changes, so that no copy is needed."""
     return {each.name: getattr(record, each.name) for each in fields(record)}
-
-
-def receipt_of(part: Part | Chunk) -> Receipt:
-    assert isinstance(part.source, Receipt)  # noqa: S101  (every chunk is made with one)
-    return part.source

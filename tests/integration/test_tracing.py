@@ -12,13 +12,12 @@ import soundfile
 
 from streams.events import Event
 from streams.processes import GatewayProcess
-from tests.collector import Collected, Collector, collector
+from tests.collector import Collector, collector
 from tests.harness import RESULTS, Installation, events, eventually
+from tests.traces import AGENTS, CLIENT, TRACE, ways, whole
 
 Make = Callable[[], Installation]
 
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-CLIENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 UNSAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-00"
 SESSION = "call-of-ms-gray"
 SECONDS = 8
@@ -63,7 +62,7 @@ async def test_a_trace_shows_the_way_of_a_chunk_and_its_collector_may_go(
     tenor = installation()
     await tenor.make_topics()
     with collector() as collected:
-        worker = tenor.start_worker(["audio", "text", "join"], **collected.environment, **BRISK)
+        worker = tenor.start_worker(AGENTS, **collected.environment, **BRISK)
         url = gateway(**tenor.settings, **collected.environment)
         worker.ready()
         sessions = f"{url}/v1/sessions"
@@ -71,7 +70,7 @@ async def test_a_trace_shows_the_way_of_a_chunk_and_its_collector_may_go(
         post(f"{sessions}/{SESSION}/end", b"", "text/plain", CLIENT)
         post(f"{sessions}/unsampled/text", b"Not again.", "text/plain", UNSAMPLED)
         post(f"{sessions}/unsampled/end", b"", "text/plain", UNSAMPLED)
-        await eventually(lambda: _whole(tenor.prefix) <= _ways(collected.of(TRACE)))
+        await eventually(lambda: whole(tenor.prefix) <= ways(collected.of(TRACE)))
         _check_spans(collected)
         for event in await _results(tenor, "unsampled"):
             assert event.traceparent[3:35] in (TRACE, UNSAMPLED[3:35])
@@ -90,35 +89,6 @@ async def _results(tenor: Installation, session: str) -> list[Event]:
         if any(event.session == session for event in found):
             return found
     raise AssertionError(f"no result of {session}")
-
-
-def _way(span: Collected, spans: list[Collected]) -> list[Collected]:
-    """From the first ancestor that is known to a span."""
-    by_id = {each.id: each for each in spans}
-    way = [span]
-    while parent := by_id.get(way[0].parent):
-        way.insert(0, parent)
-    return way
-
-
-def _ways(spans: list[Collected]) -> set[tuple[str, ...]]:
-    """To each span."""
-    return {tuple(f"{each.service}: {each.span.name}" for each in _way(s, spans)) for s in spans}
-
-
-def _whole(prefix: str) -> set[tuple[str, ...]]:
-    """The ways of a chunk: into a window, by what was said and by how it sounded."""
-    heard = ("speech",)
-    read = (f"send {prefix}recognition", f"process {prefix}recognition")
-    features = (f"send {prefix}features", f"process {prefix}features")
-    judged = ("window", f"send {prefix}sentiment")
-    worker = [
-        f"tenor-worker: {name}"
-        for name in (f"process {prefix}audio", *heard, *read, *features, *judged)
-    ]
-    voice = [f"tenor-worker: {name}" for name in (f"process {prefix}audio", *heard, *features)]
-    sent = f"tenor-gateway: send {prefix}audio"
-    return {(sent, *worker), (sent, *voice)}
 
 
 def _check_spans(collected: Collector) -> None:

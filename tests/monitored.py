@@ -137,8 +137,11 @@ def _until_ready(url: str) -> None:
     raise AssertionError("Prometheus did not get ready")
 
 
-async def speak(gateway: GatewayProcess, session: str, script: Script, seconds: float) -> None:
-    """The first seconds of a conversation, through a gateway and in real time; then it ends."""
+async def speak(
+    gateway: GatewayProcess, session: str, script: Script, seconds: float, traceparent: str = ""
+) -> None:
+    """The first seconds of a conversation, through a gateway and in real time; then it ends. What
+    is heard is part of a trace, if one is given."""
     heard = [each for each in script.moments if each.at <= seconds]
     channels = groupby(
         sorted((m for m in heard if m.topic == "audio"), key=lambda m: (m.channel, m.at)),
@@ -146,7 +149,9 @@ async def speak(gateway: GatewayProcess, session: str, script: Script, seconds: 
     )
     begun = time.monotonic()
     place = f"127.0.0.1:{gateway.serving}/v1/sessions/{session}"
-    talking = [_talk(f"ws://{place}/audio", list(moments), begun) for _, moments in channels]
+    talking = [
+        _talk(f"ws://{place}/audio", list(moments), begun, traceparent) for _, moments in channels
+    ]
     async with httpx.AsyncClient(timeout=60) as client:
         await asyncio.gather(
             *talking, *(_post(client, place, m, begun) for m in heard if m.topic != "audio")
@@ -154,12 +159,13 @@ async def speak(gateway: GatewayProcess, session: str, script: Script, seconds: 
         (await client.post(f"http://{place}/end")).raise_for_status()
 
 
-async def _talk(address: str, moments: list[Moment], begun: float) -> None:
+async def _talk(address: str, moments: list[Moment], begun: float, traceparent: str) -> None:
     first = moments[0]
     encoding = ENCODINGS[first.content_type]
     rate = first.content_type.partition("rate=")[2]
     query = f"channel={first.channel}&encoding={encoding}&sample_rate={rate}"
-    async with connect(f"{address}?{query}", compression=None) as socket:
+    traced = {"traceparent": traceparent} if traceparent else {}
+    async with connect(f"{address}?{query}", compression=None, additional_headers=traced) as socket:
         listening = asyncio.create_task(_listen(socket))
         for each in moments:
             await _until(begun + each.at)

@@ -30,7 +30,7 @@ def test_whatever_it_was_about_to_write_it_goes_on_from_there(effect: float, pac
     """And whether that was written or not: what is acknowledged must be in a checkpoint already."""
     audio = np.concatenate([sound(piece % 2 == 1, 12_000, piece) for piece in range(8)])
     parts = np.split(audio, 30)
-    log = [chunk("one", "agent", T0 + 200 * n, each) for n, each in enumerate(parts)]
+    log: list[Event] = [chunk("one", "agent", T0 + 200 * n, each) for n, each in enumerate(parts)]
     log.append(end("one"))
     calm, calls = undisturbed("audio", log, listening)
     for call in range(calls):

@@ -1,8 +1,9 @@
 """Silero voice activity detection at 16 kHz as an explicit state machine, batched over streams.
 
-The published weights, applied as products of matrices: all frames of all streams go through each
-convolution in one product. Only the LSTM goes frame by frame, and there a call of numpy costs a
-fraction of one of torch.
+The published weights, applied by numpy alone. A live call has few frames at a time and long pauses
+in between, after which little is left in the caches: then it counts how much code and how many
+weights a frame needs, and torch needs more of both. Each frame is a product by itself, so that no
+stream depends on the others.
 
 Silero VAD, version 6: github.com/snakers4/silero-vad.
 """
@@ -16,11 +17,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import as_strided
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from torch import Tensor
-from torch.nn.functional import pad
 
 from models.base import Floats, ModelError
 
@@ -31,6 +30,8 @@ _SEEN = _CONTEXT + FRAME
 _WINDOW = 256
 _HOP = 128
 _BINS = 129
+_WINDOWS = 4
+_HANN = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
 _WIDTH = 128
 _STATE = 2 * _WIDTH + _CONTEXT
 
@@ -53,17 +54,14 @@ SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """The parameters in their order."""
 
-_LEAST_ROWS: Final = 4
-"""In a smaller product than that, rows are rounded otherwise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
     """Of width 3 over `places` with a zero on either side: the product of [taps * channels in,
     channels out] with what each place that is kept sees. Where one is kept, it sees them all."""
 
-    weight: Tensor
-    bias: Tensor
+    weight: Floats
+    bias: Floats
     places: int
     stride: int
 
@@ -72,17 +70,25 @@ class Convolution:
         """From [channels out, channels in, 3]."""
         seen = weight[..., 1 : 1 + places] if places <= stride else weight
         taps = seen.transpose(2, 1, 0).reshape(-1, len(weight)).copy()
-        return cls(torch.from_numpy(taps), torch.from_numpy(bias), places, stride)
+        return cls(taps, bias, places, stride)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Floats) -> Floats:
         """[n, places * channels in] to [n, places kept * channels out]."""
-        n, wide = x.shape
-        if self.places > self.stride:
-            x, each = pad(x, (wide // self.places,) * 2), wide // self.places
-            kept = (n, self.places // self.stride, 3 * each)
-            x = x.as_strided(kept, (wide + 2 * each, self.stride * each, 1))
-            x = x.reshape(-1, 3 * each)
-        return torch.addmm(self.bias, x, self.weight).relu_().view(n, -1)
+        kept = self._kept(x) @ self.weight
+        kept += self.bias
+        np.maximum(kept, 0, out=kept)
+        return kept.reshape(len(x), -1)
+
+    def _kept(self, x: Floats) -> Floats:
+        """What each place that is kept sees, [n, places kept, taps * channels in]."""
+        if self.places <= self.stride:
+            return x[:, None]
+        wide, each = x.shape[1], x.shape[1] // self.places
+        padded = np.zeros((len(x), wide + 2 * each), np.float32)
+        padded[:, each:-each] = x
+        row, number = padded.strides
+        shape = (len(x), self.places // self.stride, 3 * each)
+        return as_strided(padded, shape, (row, self.stride * each * number, number))
 
 
 class Network:
@@ -95,34 +101,26 @@ class Network:
         if {name: value.shape for name, value in parameters.items()} != SHAPES:
             raise ValueError("other parameters than those of the network")
         p = {name: np.asarray(value, np.float32) for name, value in parameters.items()}
-        self._waves = torch.from_numpy(p["stft_conv.weight"][:, 0].T.copy())
+        if not np.allclose(p["stft_conv.weight"][:, 0], _waves(), atol=1e-6):
+            raise ValueError("its first convolution is no Fourier transform under Hann's window")
         self._layers = [
             Convolution.of(p[f"conv{number}.weight"], p[f"conv{number}.bias"], places, stride)
             for number, places, stride in ((1, 4, 1), (2, 4, 2), (3, 2, 2), (4, 1, 1))
         ]
         # Three of the four gates are sigmoids, and sigmoid(x) is (tanh(x / 2) + 1) / 2.
         halves = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), _WIDTH)
-        self._gates = torch.from_numpy(p["lstm_cell.weight_ih"].T * halves)
-        bias = (p["lstm_cell.bias_ih"] + p["lstm_cell.bias_hh"]) * halves
-        self._gates_bias = torch.from_numpy(bias)
+        self._gates = p["lstm_cell.weight_ih"].T * halves
+        self._gates_bias = (p["lstm_cell.bias_ih"] + p["lstm_cell.bias_hh"]) * halves
         self._recurrent = (p["lstm_cell.weight_hh"].T * halves).copy()
         self._output = p["final_conv.weight"][0, :, 0].astype(np.float64)
         self._output_bias = p["final_conv.bias"].astype(np.float64)
 
-    @torch.inference_mode()
-    def gates(self, rows: Floats) -> Floats:
+    def gates(self, frames: Floats) -> Floats:
         """[n, 640] samples to what each frame adds to the gates of the LSTM, [n, 512]."""
-        x = self._magnitudes(torch.from_numpy(rows))
+        x = _magnitudes(frames)
         for convolution in self._layers:
             x = convolution(x)
-        gates: Floats = torch.addmm(self._gates_bias, x, self._gates).numpy()
-        return gates
-
-    def _magnitudes(self, rows: Tensor) -> Tensor:
-        """[n, 640] samples to [n, 4 * 129], of four windows."""
-        windows = rows.unfold(1, _WINDOW, _HOP).reshape(-1, _WINDOW)
-        power = (windows @ self._waves).square_()
-        return (power[:, :_BINS] + power[:, _BINS:]).sqrt_().view(len(rows), -1)
+        return _each(x, self._gates) + self._gates_bias
 
     def remember(
         self, gates: Floats, counts: Sequence[int], memory: Floats
@@ -135,8 +133,7 @@ class Network:
         for step in range(counts[0]):
             n = sum(count > step for count in counts)
             rows = starts[:n] + step
-            # A product for each stream: one for all would be rounded as the company has it.
-            x = (hidden[:n, None] @ self._recurrent)[:, 0]
+            x = _each(hidden[:n], self._recurrent)
             x += gates[rows]
             np.tanh(x, out=x)
             let_in, keep, new, show = (x[:, i : i + _WIDTH] for i in range(0, x.shape[1], _WIDTH))
@@ -194,7 +191,7 @@ class SileroVad:
     def _step(self, states: list[Floats], audio: list[Floats]) -> tuple[list[Floats], list[Floats]]:
         counts = [len(piece) // FRAME for piece in audio]
         memory = np.stack(states)[:, : 2 * _WIDTH]
-        gates = self._network.gates(_rows(states, audio, counts))[: sum(counts)]
+        gates = self._network.gates(_rows(states, audio, counts))
         outputs, memory = self._network.remember(gates, counts, memory)
         ends = np.stack([piece[-_CONTEXT:] for piece in audio])
         after = np.concatenate([memory, ends], axis=1).astype(np.float32)
@@ -204,9 +201,8 @@ class SileroVad:
 
 def _rows(states: Sequence[Floats], audio: Sequence[Floats], counts: Sequence[int]) -> Floats:
     """What the transform sees of each frame, [n, 640]: the end of the frame before, the frame, and
-    its mirror image. Of few frames, zeros follow."""
-    n = sum(counts)
-    rows = np.zeros((max(_LEAST_ROWS, n), _SEEN + _CONTEXT), np.float32)
+    the mirror image of its end."""
+    rows = np.empty((sum(counts), _SEEN + _CONTEXT), np.float32)
     first = 0
     for state, piece, count in zip(states, audio, counts, strict=True):
         frames, seen = piece.reshape(count, FRAME), rows[first : first + count]
@@ -214,5 +210,26 @@ def _rows(states: Sequence[Floats], audio: Sequence[Floats], counts: Sequence[in
         seen[1:, :_CONTEXT] = frames[:-1, -_CONTEXT:]
         seen[:, _CONTEXT:_SEEN] = frames
         first += count
-    rows[:n, _SEEN:] = rows[:n, _SEEN - 2 : _SEEN - 2 - _CONTEXT : -1]
+    rows[:, _SEEN:] = rows[:, _SEEN - 2 : _SEEN - 2 - _CONTEXT : -1]
     return rows
+
+
+def _each(rows: Floats, matrix: Floats) -> Floats:
+    """The product of each row [n, a] with [a, b], by itself: one for all would be rounded as the
+    company has it."""
+    products: Floats = (rows[:, None] @ matrix)[:, 0]
+    return products
+
+
+def _magnitudes(rows: Floats) -> Floats:
+    """[n, 640] samples to [n, 4 * 129], of four windows each."""
+    row, sample = rows.strides
+    windows = as_strided(rows, (len(rows), _WINDOWS, _WINDOW), (row, _HOP * sample, sample))
+    spectrum = np.fft.rfft(windows * _HANN)
+    return np.abs(spectrum).reshape(len(rows), -1)
+
+
+def _waves() -> Floats:
+    """What a convolution [258, 256] that transforms windows has: cosines and, below them, sines."""
+    transform = np.fft.rfft(np.eye(_WINDOW), axis=0) * _HANN
+    return np.concatenate([transform.real, transform.imag])

@@ -19,6 +19,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
+from streams.gateway.credentials import protocol_of
 from streams.gateway.decoding import Decoder, Limits, container_of, decoder
 from streams.gateway.deepgram_messages import (
     BadMessage,
@@ -30,7 +31,6 @@ from streams.gateway.deepgram_messages import (
     said,
 )
 from streams.gateway.deepgram_query import BadParameter, Options, options_of
-from streams.gateway.gate import protocol_of
 from streams.gateway.keys import Scope
 from streams.gateway.parts import parts_of
 from streams.gateway.problems import REASON_BYTES, Kind, Problem

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection, Request
 
+from streams.gateway.credentials import PROTOCOL, key_of
 from streams.gateway.keys import ANYBODY, Caller, KeyRing, Scope
 from streams.gateway.problems import Kind, Problem
 
@@ -28,14 +29,6 @@ T = TypeVar("T")
 Take = Callable[[int], None]
 """Takes so many of the bytes that `Bodies` has left."""
 
-PROTOCOL: Final = "tenor"
-"""The subprotocol of WebSockets whose client gives its key as the next one: a page can set no
-header there."""
-PAIRED: Final = (PROTOCOL, "token", "bearer")
-"""Subprotocols before a key; the last two as Deepgram's clients have them."""
-OPENAI_KEY: Final = "openai-insecure-api-key."
-"""What OpenAI's pages put before the key in one subprotocol."""
-REALTIME: Final = "realtime"
 SOCKETS_PER_SESSION: Final = 16
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 SILENCE_S: Final = 30.0
@@ -365,28 +358,6 @@ def stopping() -> Problem:
         "this gateway stops: connect again, to another one or to this one anew",
         retry_after_s=1,
     )
-
-
-def key_of(connection: HTTPConnection) -> str:
-    """The key that a client gives; empty: none."""
-    kind, _, key = connection.headers.get("authorization", "").partition(" ")
-    if kind.lower() in ("bearer", "token") and key.strip():
-        return key.strip()
-    if key := connection.headers.get("x-api-key", "").strip():
-        return key
-    offered: list[str] = connection.scope.get("subprotocols", [])
-    if len(offered) > 1 and offered[0].lower() in PAIRED:
-        return offered[1]
-    keys = [each.removeprefix(OPENAI_KEY) for each in offered if each.startswith(OPENAI_KEY)]
-    return keys[0] if keys else ""
-
-
-def protocol_of(connection: HTTPConnection) -> str | None:
-    """The subprotocol that a WebSocket is to be accepted with; never the one that is a key."""
-    offered: list[str] = connection.scope.get("subprotocols", [])
-    if REALTIME in offered:
-        return REALTIME
-    return offered[0] if offered and offered[0].lower() in PAIRED else None
 
 
 async def _within(seconds: float, chunk: Awaitable[bytes]) -> bytes:

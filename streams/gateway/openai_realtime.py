@@ -17,8 +17,8 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
+from streams.gateway.credentials import protocol_of
 from streams.gateway.decoding import Decoder, decoder
-from streams.gateway.gate import protocol_of
 from streams.gateway.keys import Scope
 from streams.gateway.openai_messages import Append, Conversation, Cut, Deed, Message
 from streams.gateway.openai_session import FORMATS, MODELS, BadEvent, Config, Hint

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, WebSoc
 from streams.codec import media_type, parse_time
 from streams.events import JSON_TYPE, CodecError
 from streams.gateway import afterwards
+from streams.gateway.credentials import protocol_of
 from streams.gateway.cursor import LONGEST, Cursor
-from streams.gateway.gate import Lease, protocol_of
+from streams.gateway.gate import Lease
 from streams.gateway.keys import Caller, Scope
 from streams.gateway.parts import Parts, SessionId, parts_of
 from streams.gateway.problems import Kind, Problem, responses

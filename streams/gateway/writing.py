@@ -22,9 +22,10 @@ from starlette.websockets import WebSocketDisconnect
 from streams.codec import media_type
 from streams.events import JSON_TYPE, CodecError, channel_names
 from streams.gateway import decoding
+from streams.gateway.credentials import protocol_of
 from streams.gateway.feeding import Feed, Place
 from streams.gateway.files import Recording, send
-from streams.gateway.gate import Lease, protocol_of
+from streams.gateway.gate import Lease
 from streams.gateway.ingest import Accepted, Ingest, Post, problem_of
 from streams.gateway.keys import Scope
 from streams.gateway.parts import Parts, SessionId, parts_of

@@ -42,7 +42,7 @@ from tests.property.standins import Typed, listening
 SPOKEN = (EventType.CAPTION_FINAL, EventType.CAPTION_SILENCE, EventType.CAPTION_GAP)
 
 
-@settings(max_examples=140)
+@settings(max_examples=130)
 @given(logs(), st.data())
 def test_crashes_change_nothing(log: list[Event], data: st.DataObject) -> None:
     crashes_change_nothing("audio", log, listening, data)
@@ -113,6 +113,19 @@ def _whole_caption(caption: dict[str, Any]) -> int:
     length: int = caption["end"] - caption["start"]
     assert len(caption["words"]) in {min(40, (length + odd) // 100) for odd in (-1, 0, 1)}
     return length
+
+
+@settings(max_examples=50)
+@given(logs())
+def test_no_feature_comes_of_what_was_told_to_be_complete(log: list[Event]) -> None:
+    world, _ = undisturbed("audio", log, listening)
+    complete: dict[tuple[str, str], int] = {}
+    for _, event in world.delivered:
+        channel = event.session, event.channel
+        if event.type is EventType.PROGRESS:
+            complete[channel] = event.time
+        elif event.type is EventType.FEATURE:
+            assert event.time >= complete.get(channel, 0)
 
 
 @settings(max_examples=50)

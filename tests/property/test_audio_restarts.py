@@ -1,7 +1,7 @@
 """From which checkpoint the audio agent goes on, and how: with what waited in a channel when it was
 written, and what was on its way to the dead letters.
 
-These moments are rare in the calls that Hypothesis makes, so they are made here.
+These moments are rare among those that Hypothesis chooses, so they are made here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import numpy as np
 import pytest
 
 from streams.delivery import Record
@@ -21,6 +22,22 @@ from tests.property.standins import listening
 def part(begin: int, until: int, number: int | None = None) -> Event:
     """A chunk [begin, until) of silence, in ms from T0 on."""
     return chunk("one", "agent", T0 + begin, sound(False, 16 * (until - begin)), number=number)
+
+
+@pytest.mark.parametrize("effect", [0.0, 1.0])
+@pytest.mark.parametrize("paced", [False, True])
+def test_whatever_it_was_about_to_write_it_goes_on_from_there(effect: float, paced: bool) -> None:
+    """And whether that was written or not: what is acknowledged must be in a checkpoint already."""
+    audio = np.concatenate([sound(piece % 2 == 1, 12_000, piece) for piece in range(8)])
+    parts = np.split(audio, 30)
+    log: list[Event] = [chunk("one", "agent", T0 + 200 * n, each) for n, each in enumerate(parts)]
+    log.append(end("one"))
+    calm, calls = undisturbed("audio", log, listening)
+    for call in range(calls):
+        world = World("audio", log)
+        live(world, listening, Blow(call, effect), paced=paced)
+        live(world, listening)
+        assert world.results() == calm.results()
 
 
 HELD = [part(0, 100, 1), part(500, 1000, 5), cut("one", "agent", T0 + 1000)]

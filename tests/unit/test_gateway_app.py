@@ -22,7 +22,8 @@ from streams.connection import Connection
 from streams.events import Topics
 from streams.gateway import keys
 from streams.gateway.app import make_app
-from streams.gateway.gate import Gate, protocol_of
+from streams.gateway.credentials import protocol_of
+from streams.gateway.gate import Gate
 from streams.gateway.keys import ANYBODY, Caller, KeyRing, Scope
 from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.parts import Parts, SessionId, parts_of

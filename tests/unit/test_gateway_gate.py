@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from streams.gateway import gate as gates
 from streams.gateway import keys
-from streams.gateway.gate import SOCKETS_PER_SESSION, Bucket, Gate, key_of, protocol_of
+from streams.gateway.gate import SOCKETS_PER_SESSION, Bucket, Gate
 from streams.gateway.keys import ANYBODY, Caller, KeyRing, Scope
 from streams.gateway.problems import Kind, Problem
 from streams.gateway.settings import GatewaySettings
@@ -32,13 +32,9 @@ class Clock:
         return self.now
 
 
-def connection(
-    headers: Mapping[str, str] = HOST, subprotocols: tuple[str, ...] = ()
-) -> HTTPConnection:
+def connection(headers: Mapping[str, str] = HOST) -> HTTPConnection:
     raw = [(name.encode(), text.encode("latin-1")) for name, text in headers.items()]
-    return HTTPConnection(
-        {"type": "websocket", "headers": raw, "subprotocols": list(subprotocols), "path": "/"}
-    )
+    return HTTPConnection({"type": "websocket", "headers": raw, "path": "/"})
 
 
 def gate(clock: Clock | None = None, ring: KeyRing | None = None, **settings: object) -> Gate:
@@ -54,50 +50,6 @@ def acme(tmp_path: Path) -> tuple[KeyRing, str]:
 
 
 # --- keys
-
-
-@pytest.mark.parametrize(
-    ("headers", "subprotocols", "key"),
-    [
-        ({"authorization": "Bearer abc"}, (), "abc"),
-        ({"authorization": "bearer  abc "}, (), "abc"),
-        ({"authorization": "Token abc"}, (), "abc"),
-        ({"authorization": "Basic abc"}, (), ""),
-        ({"authorization": "Bearer"}, (), ""),
-        ({"authorization": "abc"}, (), ""),
-        ({"x-api-key": "abc"}, (), "abc"),
-        ({"authorization": "Basic x", "x-api-key": "abc"}, (), "abc"),
-        ({}, ("tenor", "abc"), "abc"),
-        ({}, ("token", "abc"), "abc"),
-        ({}, ("bearer", "abc"), "abc"),
-        ({}, ("tenor",), ""),
-        ({}, ("other", "abc"), ""),
-        ({}, ("realtime", "openai-insecure-api-key.abc", "openai-beta.realtime-v1"), "abc"),
-        ({}, (), ""),
-    ],
-)
-def test_a_key_may_be_given_in_these_ways(
-    headers: dict[str, str], subprotocols: tuple[str, ...], key: str
-) -> None:
-    assert key_of(connection(headers, subprotocols)) == key
-
-
-@pytest.mark.parametrize(
-    ("subprotocols", "accepted"),
-    [
-        ((), None),
-        (("tenor", "abc"), "tenor"),
-        (("token", "abc"), "token"),
-        (("realtime", "openai-insecure-api-key.abc"), "realtime"),
-        (("openai-insecure-api-key.abc", "realtime"), "realtime"),
-        (("openai-insecure-api-key.abc",), None),
-        (("abc",), None),
-    ],
-)
-def test_a_key_is_never_the_subprotocol_that_is_accepted(
-    subprotocols: tuple[str, ...], accepted: str | None
-) -> None:
-    assert protocol_of(connection(HOST, subprotocols)) == accepted
 
 
 def test_without_keys_everybody_is_anybody() -> None:

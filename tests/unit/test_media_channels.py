@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import resample_poly
 
 from streams.g711 import a_law, from_a_law, from_mu_law, mu_law
 from streams.media import Limits, MediaError, Pcm, decode_audio, resample
@@ -166,3 +167,13 @@ def test_a_sample_that_comes_alone_is_heard_at_every_rate() -> None:
         heard = resample(np.array([[1000]], np.int16), rate)
         assert heard.shape == (1, 2 if rate == 8_000 else heard.shape[1])
         assert 0.5 < heard[0, 0] / 1000 < 1.5
+
+
+@given(st.integers(1, 4000), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_the_telephones_rate_is_resampled_as_any_other(
+    length: int, channels: int, seed: int
+) -> None:
+    sent = noise(channels, length, seed)
+    edges = "line" if length > 1 else "mean"
+    wanted = resample_poly(sent.astype(np.float32), 2, 1, axis=-1, padtype=edges)
+    assert np.abs(resample(sent, 8_000) - np.clip(wanted, -32768, 32767)).max() <= 0.5 + 0.01

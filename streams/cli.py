@@ -80,12 +80,11 @@ def worker(agents: str) -> None:
     settings = settings_or_exit()
     log_to_stderr(settings.log_level)
     brokers = brokers_of(settings)
-    import uvloop
-
+    from streams.fastloop import FastLoops
     from streams.otlp import exported
     from streams.worker import Worker
 
-    uvloop.install()  # also for the loops of Faust's consumers, each in a thread of its own
+    asyncio.set_event_loop_policy(FastLoops())
     with told_errors(), exported("tenor-worker"):
         asyncio.run(Worker(settings, brokers, names).run())
 

@@ -28,7 +28,7 @@ def progress(
     origin: int = NONE,
     inputs: Collection[str] = (),
 ) -> Event:
-    """Everything of this input and channel that ends at or before `time` (ms) was delivered.
+    """Everything of this input and channel that ends before `time` (ms) was delivered.
 
     Producers of chat and pictures may send it too: then windows wait for them, and for no longer.
     `inputs` declares which inputs the session has, so that windows also wait for one of which

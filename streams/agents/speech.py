@@ -133,7 +133,9 @@ class Speaker:
         if early and (early.start, early.end) != (piece.until - len(piece.audio), piece.until):
             early.transcript.cancel()
             early = None
-        traces = [part.trace for part in self.track.parts(piece)]
+        begins = [piece.begins] if piece.begins else []
+        parts = [*begins, *self.track.parts(piece)]  # silence has no audio that has parts
+        traces = list(dict.fromkeys(part.trace for part in parts))
         return self._spawn(self._account_for(piece, early, traces or [tracing.here()]))
 
     def forget(self, piece: Piece) -> None:

@@ -2,7 +2,7 @@
 
     python -m tests.bench.path_cost --before COMMIT --runs 3
 
-Prints JSON: of each figure the median, least and most before and after, and the ratio of the
+Prints JSON: of each figure the median and extremes before and after, and the ratio of the
 medians, after to before. The other commit is checked out beside this one and runs on the libraries
 of this one.
 """
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+
+from tests.bench.join_load import summary
 
 ROOT: Final = Path(__file__).parents[2]
 FIGURES: Final[Mapping[str, Sequence[str]]] = {
@@ -84,17 +86,11 @@ def compared(
     for name, path in FIGURES.items():
         old, new = ([_at(run, path) for run in runs] for runs in (before, after))
         result[name] = {
-            "before": spread(old),
-            "after": spread(new),
+            "before": summary(old),
+            "after": summary(new),
             "ratio": round(statistics.median(new) / statistics.median(old), 3),
         }
     return result
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median, the least and the most."""
-    found = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    return {name: round(value, 4) for name, value in found.items()}
 
 
 def _at(run: Mapping[str, Any], path: Sequence[str]) -> float:

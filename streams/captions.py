@@ -177,9 +177,10 @@ class Track:
 
     @property
     def complete(self) -> int:
-        """Event time (ms) before which no speech will end any more."""
+        """Event time (ms) before which no speech ends that has not been delivered."""
         if self._anchor is not None:
-            return self.time(self.segmenter.complete)
+            cut = self.time(self.segmenter.start)
+            return self.settled if self.settled < cut else self.time(self.segmenter.complete)
         first = self.held[0].time - self.lateness_ms if self.held else 0
         return max(self.now, first)
 

@@ -257,8 +257,7 @@ class AudioSession(Session):
 
     async def _report(self, speaker: Speaker) -> None:
         """Tells the join, about once a second, how far this channel is complete and delivered."""
-        leaving = self._egress.holds(speaker)
-        time = self._begun(speaker.name) if leaving else speaker.track.complete
+        time = speaker.track.complete
         if time // PROGRESS_MS > speaker.progress // PROGRESS_MS:
             speaker.progress = time
             event = signals.progress(

@@ -82,10 +82,6 @@ class Egress:
         await self._queue.put(leaving)
         self._work = self._work or asyncio.create_task(self._deliver_all())
 
-    def holds(self, speaker: Speaker) -> bool:
-        """Whether something of this channel is on its way."""
-        return any(each.speaker is speaker for each in self._under_way)
-
     async def join(self) -> None:
         """Waits until everything has left, and is acknowledged."""
         await self._queue.join()

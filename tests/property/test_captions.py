@@ -48,6 +48,8 @@ class Listener:
     late: set[str] = field(default_factory=set)
     done: set[str] = field(default_factory=set)
     settled: int = 0
+    promises: list[tuple[int, int]] = field(default_factory=list)
+    """(how many pieces were delivered, what the track calls complete), at every step."""
 
     def hear(self, log: Log) -> None:
         for offset, chunk in enumerate(log):
@@ -83,9 +85,11 @@ class Listener:
 
     def _advance(self, *, flush: bool = False) -> None:
         while (frames := self.track.advance(flush=flush)) is not None:
+            self.promises.append((self.settled, self.track.complete))
             self.track.hear(*detect(frames, DEAF if self.track.ear is None else self.track.ear))
             self._take_pieces()
         self._take_pieces()
+        self.promises.append((self.settled, self.track.complete))
 
     def _take_pieces(self) -> None:
         self.late |= {late.chunk.id for late in self.track.late}
@@ -301,6 +305,20 @@ def test_numbers_may_count_other_channels_too(data: st.DataObject) -> None:
     listener = listen(data.draw(delayed(sparse)))
     assert told(listener.pieces) == told(listen(chunks).pieces)
     assert not listener.late
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_speech_that_was_not_delivered_ends_where_nothing_is_complete(data: st.DataObject) -> None:
+    """Not even while the audio is heard that comes after it."""
+    life = Listener(Track(LATENESS_MS, SMALL))
+    for offset, chunk in enumerate(data.draw(arriving())):
+        life.take(chunk, offset)
+        life.settle(data.draw(st.integers(life.settled, len(life.pieces)), label="delivered"))
+    life.end()
+    for settled, complete in life.promises:
+        rest = life.pieces[settled:]
+        assert all(each.end >= complete for each in rest if each.kind == "speech")
 
 
 @settings(max_examples=250)

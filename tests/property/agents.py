@@ -79,7 +79,9 @@ class World:
     broken_promises: list[str] = field(default_factory=list)
 
     def results(self) -> dict[str, Any]:
-        """Everything final that was said, by id: what may never differ between two runs."""
+        """Everything final that was said, by id: what may never differ between two runs. Of what
+        is late the id counts: whether its copy is told late, too, depends on what has left by
+        then."""
         found: dict[str, Any] = {}
         for topic, event in self.delivered:
             if event.type in (EventType.PROGRESS, EventType.CAPTION_PARTIAL):
@@ -88,7 +90,11 @@ class World:
                 continue
             content = (topic, event.type, event.channel, event.time, event.extensions, event.data)
             assert found.setdefault(event.id, content) == content, "an id with two contents"
-        return found | {f"dead letter {each}": each for each in self.dead_letters}
+        letters = {
+            (reason, (event := self.log[offset]).session, event.id if reason == "late" else offset)
+            for offset, reason in self.dead_letters
+        }
+        return found | {f"dead letter {each}": each for each in letters}
 
     def said(self, *types: EventType) -> list[dict[str, Any]]:
         """The JSON results of these types, each once, in the order of their spans."""

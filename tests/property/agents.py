@@ -90,11 +90,12 @@ class World:
                 continue
             content = (topic, event.type, event.channel, event.time, event.extensions, event.data)
             assert found.setdefault(event.id, content) == content, "an id with two contents"
-        letters = {
-            (reason, (event := self.log[offset]).session, event.id if reason == "late" else offset)
-            for offset, reason in self.dead_letters
-        }
+        letters = {(self._refused(*each), each[1]) for each in self.dead_letters}
         return found | {f"dead letter {each}": each for each in letters}
+
+    def _refused(self, offset: int, reason: str) -> tuple[str, str] | int:
+        event = self.log[offset]
+        return (event.session, event.id) if reason == "late" else offset
 
     def said(self, *types: EventType) -> list[dict[str, Any]]:
         """The JSON results of these types, each once, in the order of their spans."""

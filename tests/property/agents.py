@@ -8,7 +8,6 @@ agent have to be short and the same each time.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from streams import codec
 from streams.agents.audio import AudioAgent
 from streams.agents.base import Agent, Means
-from streams.agents.join import JoinAgent, Judgement, Question
 from streams.checkpoints import Checkpoints, Ledger, State, Succession
 from streams.delivery import Outbox, Record
 from streams.events import Event, EventType
@@ -28,7 +26,7 @@ from streams.metrics import Metrics
 from streams.offsets import OffsetTracker
 from streams.results import PROVISIONAL
 from streams.settings import Settings
-from tests.property.standins import T0, TEXT, VOICE, Models, listening
+from tests.property.standins import T0, TEXT, VOICE, Models, joining, listening
 
 __all__ = [
     "T0",
@@ -79,9 +77,7 @@ class World:
     broken_promises: list[str] = field(default_factory=list)
 
     def results(self) -> dict[str, Any]:
-        """Everything final that was said, by id: what may never differ between two runs. Of what
-        is late the id counts: whether its copy is told late, too, depends on what has left by
-        then."""
+        """Everything final that was said, by id: what may never differ between two runs."""
         found: dict[str, Any] = {}
         for topic, event in self.delivered:
             if event.type in (EventType.PROGRESS, EventType.CAPTION_PARTIAL):
@@ -90,12 +86,17 @@ class World:
                 continue
             content = (topic, event.type, event.channel, event.time, event.extensions, event.data)
             assert found.setdefault(event.id, content) == content, "an id with two contents"
-        letters = {(self._refused(*each), each[1]) for each in self.dead_letters}
-        return found | {f"dead letter {each}": each for each in letters}
+        return found | {f"dead letter {each}": each for each in self._refused()}
 
-    def _refused(self, offset: int, reason: str) -> tuple[str, str] | int:
-        event = self.log[offset]
-        return (event.session, event.id) if reason == "late" else offset
+    def _refused(self) -> set[tuple[int, str]]:
+        """The dead letters; of an event that was late and its copies, the first. Whether a copy is
+        told late, too, depends on what had left by then."""
+        first: dict[tuple[str, object], int] = {}
+        for offset, reason in sorted(self.dead_letters):
+            event = self.log[offset]
+            about = (event.session, event.id) if reason == "late" else offset
+            first.setdefault((reason, about), offset)
+        return {(offset, reason) for (reason, _), offset in first.items()}
 
     def said(self, *types: EventType) -> list[dict[str, Any]]:
         """The JSON results of these types, each once, in the order of their spans."""
@@ -347,55 +348,6 @@ def interleaved(draw: st.DrawFn, logs: Sequence[Sequence[T]]) -> list[T]:
     order = [place for place, log in enumerate(logs) for _ in log]
     rest = [iter(log) for log in logs]
     return [next(rest[place]) for place in draw(st.permutations(order))]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What is remembered: a digest of all that was judged before."""
-
-    digest: str
-
-    def state(self) -> dict[str, Any]:
-        return {"digest": self.digest}
-
-
-@dataclass(frozen=True)
-class View:
-    """An opinion."""
-
-    score: float
-    evidence: tuple[tuple[str, float], ...]
-    label: str = "neutral"
-    deviation: float = 0.5
-    confidence: float = 0.5
-    emotions: dict[str, float] = field(default_factory=dict)
-    contributions: dict[str, float] = field(default_factory=dict)
-    track: Heard = Heard("")
-
-
-def joining(means: Means, models: Models) -> Agent:
-    """The join agent, with an opinion that is a function of the features and of those before."""
-    judgement = Judgement(
-        judge=models.batcher("fusion", _judge),
-        label=lambda score: "positive" if score > 0 else "negative",
-        encoders={"voice": VOICE, "text": TEXT},
-        model="fusion-of-tests",
-    )
-    return JoinAgent(means, judgement)
-
-
-def _judge(question: Question) -> View | None:
-    """A function of the features, and of all that the channel and everybody heard before."""
-    features = question.features
-    names = sorted((f"{f.modality}{f.evidence}", place) for place, f in enumerate(features))
-    if not names:
-        return None
-    if any(feature.evidence == "poison" for feature in features):
-        raise ValueError("poison")
-    about = [[n for n, _ in names], question.own, question.session, question.end]
-    digest = hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False)
-    evidence = tuple((str(place), 1 / len(names)) for _, place in names)
-    return View(digest.digest()[0] / 255 * 2 - 1, evidence, track=Heard(digest.hexdigest()))
 
 
 def crashes_change_nothing(

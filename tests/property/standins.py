@@ -1,4 +1,5 @@
-"""What stands in for the models and the typed texts in tests of agents, and the agent that hears.
+"""What stands in for the models and the typed texts in tests of agents, and the agents that hear
+and join.
 
 The models are functions of what they are given: of the same audio they hear the same.
 """
@@ -7,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +19,7 @@ import numpy as np
 from models.base import Encoder, Floats, Transcript, Utterance, Word
 from streams.agents.audio import Activity, AudioAgent, Hearing
 from streams.agents.base import Agent, Means
+from streams.agents.join import JoinAgent, Judgement, Question
 from streams.agents.speech import Recognition
 from streams.batching import Batcher
 from streams.context import Context, Text
@@ -140,3 +144,52 @@ def _voice(audio: Floats) -> Floats:
     if hashlib.sha1(audio.tobytes(), usedforsecurity=False).digest()[1] % 8 == 0:
         raise ValueError("poison")
     return np.array([len(audio), np.abs(audio).mean(), audio[0]], np.float32)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is remembered: a digest of all that was judged before."""
+
+    digest: str
+
+    def state(self) -> dict[str, Any]:
+        return {"digest": self.digest}
+
+
+@dataclass(frozen=True)
+class View:
+    """An opinion."""
+
+    score: float
+    evidence: tuple[tuple[str, float], ...]
+    label: str = "neutral"
+    deviation: float = 0.5
+    confidence: float = 0.5
+    emotions: dict[str, float] = field(default_factory=dict)
+    contributions: dict[str, float] = field(default_factory=dict)
+    track: Heard = Heard("")
+
+
+def joining(means: Means, models: Models) -> Agent:
+    """The join agent, with an opinion that is a function of the features and of those before."""
+    judgement = Judgement(
+        judge=models.batcher("fusion", _judge),
+        label=lambda score: "positive" if score > 0 else "negative",
+        encoders={"voice": VOICE, "text": TEXT},
+        model="fusion-of-tests",
+    )
+    return JoinAgent(means, judgement)
+
+
+def _judge(question: Question) -> View | None:
+    """A function of the features, and of all that the channel and everybody heard before."""
+    features = question.features
+    names = sorted((f"{f.modality}{f.evidence}", place) for place, f in enumerate(features))
+    if not names:
+        return None
+    if any(feature.evidence == "poison" for feature in features):
+        raise ValueError("poison")
+    about = [[n for n, _ in names], question.own, question.session, question.end]
+    digest = hashlib.sha1(json.dumps(about).encode(), usedforsecurity=False)
+    evidence = tuple((str(place), 1 / len(names)) for _, place in names)
+    return View(digest.digest()[0] / 255 * 2 - 1, evidence, track=Heard(digest.hexdigest()))
